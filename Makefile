@@ -1,0 +1,59 @@
+# What a user types. Everything else is `kedro`: see README.md.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+# Kedro's log goes through rich, which wraps at 80 columns where it sees no terminal.
+export COLUMNS ?= 120
+
+.PHONY: help install compress smoke test lint types imports unit notebook viz mlflow lock clean
+
+help: ## List what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | column -t -s '	'
+
+install: $(INSTALLED) ## Create .venv and install the locked dependencies
+
+$(INSTALLED): pyproject.toml requirements.lock
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[dev]'
+	touch $@
+
+compress: install ## Teacher → student → pruned → quantized → report, on the embedded images
+	$(BIN)/kedro run --pipeline=compress
+
+smoke: install ## The same on a few hundred images, from a clean folder, in under a minute
+	rm -rf data/smoke
+	$(BIN)/kedro run --pipeline=compress --env=smoke
+
+test: lint types imports unit smoke notebook ## Everything that CI checks
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install
+	$(BIN)/mypy
+
+imports: install
+	$(BIN)/lint-imports
+
+unit: install
+	$(BIN)/pytest --cov --cov-report=term
+
+notebook: install
+	KEDRO_ENV=smoke $(BIN)/python -m nbclient.cli --timeout=120 notebooks/*.ipynb
+
+viz: install ## Kedro-Viz on http://127.0.0.1:4141
+	$(BIN)/kedro viz run --host=127.0.0.1
+
+mlflow: install ## MLflow's UI on http://127.0.0.1:5000
+	$(BIN)/mlflow ui --backend-store-uri=$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db} --host=127.0.0.1 --port=5000
+
+lock: install ## Write what is installed to requirements.lock
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock
+
+clean: ## Remove everything that the pipelines made, but not MLflow's runs
+	find data -mindepth 1 -not -path 'data/01_raw*' -not -name .gitkeep -type f -delete
