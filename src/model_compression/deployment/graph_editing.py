@@ -1,0 +1,69 @@
+"""The few looks at and moves on an ONNX graph that this room shares.
+
+Knows nodes, values and constants; what is made of them is its callers' business.
+"""
+
+import itertools
+from collections.abc import Container
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+LAYER_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+"""The operators that multiply with a learned weight, their second input."""
+
+
+def constant_of(value: ir.Value | None) -> NDArray[Any] | None:
+    """The array that ``value`` always holds, or None where it is computed or absent."""
+    tensor = value.const_value if value is not None else None
+    return None if tensor is None else np.asarray(tensor.numpy())
+
+
+def input_of(node: ir.Node, index: int) -> ir.Value | None:
+    """The node's input of that index, or None where an optional one is left out."""
+    return node.inputs[index] if index < len(node.inputs) else None
+
+
+def dequantized_from(value: ir.Value | None) -> ir.Node | None:
+    """The ``DequantizeLinear`` that computes ``value``, or None where something else does."""
+    producer = value.producer() if value is not None else None
+    return producer if producer is not None and producer.op_type == "DequantizeLinear" else None
+
+
+def stored_behind(value: ir.Value | None) -> ir.Value | None:
+    """The initialiser that ``value`` is, or is dequantized from; None where there is none."""
+    dequantize = dequantized_from(value)
+    stored = value if dequantize is None else dequantize.inputs[0]
+    return stored if stored is not None and stored.is_initializer() else None
+
+
+def add_constant(graph: ir.Graph, array: NDArray[np.generic], hint: str) -> ir.Value:
+    """Registers ``array`` as an initialiser under a free name that begins with ``hint``."""
+    tensor = ir.tensor(np.ascontiguousarray(array))
+    name = unused_name(hint, graph.initializers)
+    value = ir.Value(
+        name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
+    )
+    graph.register_initializer(value)
+    return value
+
+
+def drop_unused_constants(graph: ir.Graph) -> None:
+    """Removes the initialisers that no node reads."""
+    for name, value in list(graph.initializers.items()):
+        if not value.uses() and not value.is_graph_output():
+            del graph.initializers[name]
+
+
+def unused_name(wanted: str, taken: Container[str]) -> str:
+    """``wanted``, or with the first number from 2 that makes it differ from all of ``taken``."""
+    names = (wanted if count == 1 else f"{wanted}_{count}" for count in itertools.count(1))
+    return next(name for name in names if name not in taken)
+
+
+def integer_attribute(node: ir.Node, name: str, default: int) -> int:
+    """A node's integer attribute, or ``default`` where it has none."""
+    attribute = node.attributes.get(name)
+    return default if attribute is None else attribute.as_int()

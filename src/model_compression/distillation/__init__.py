@@ -1,0 +1,20 @@
+"""What a student can learn from a teacher: one method a file, and the objectives made of them."""
+
+from model_compression.distillation.kd import KdSettings, kd_loss
+from model_compression.distillation.objective import (
+    DistillationMethod,
+    FrozenTeacher,
+    LabelsOnly,
+    SoftTargets,
+    distillation_objective,
+)
+
+__all__ = [
+    "DistillationMethod",
+    "FrozenTeacher",
+    "KdSettings",
+    "LabelsOnly",
+    "SoftTargets",
+    "distillation_objective",
+    "kd_loss",
+]

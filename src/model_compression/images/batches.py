@@ -1,0 +1,106 @@
+"""Batches of normalised images, in an order that is a pure function of (seed, epoch).
+
+Knows how to feed a network; knows nothing of networks.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model_compression.images.augmentation import AugmentationParameters, augment
+from model_compression.images.image_set import ImageSet
+from model_compression.images.normalization import Normalization
+from model_compression.images.randomness import random_bits
+
+
+class Batch(NamedTuple):
+    """Some images, ready for a network."""
+
+    images: Tensor
+    """float32, normalised, shape (n, C, H, W)."""
+    labels: Tensor
+    """Class numbers, int64, shape (n,)."""
+    indices: Tensor
+    """Positions in the image set, int64, shape (n,)."""
+    epoch: int
+    """The epoch that this view of the images belongs to."""
+
+
+class Batches:
+    """The batches of an image set, epoch by epoch.
+
+    Args:
+        image_set: Where the images come from.
+        normalization: How bytes become numbers.
+        batch_size: Images in a batch, at least 1.
+        device: Where batches are put; augmentation and normalisation run there too.
+        seed: With the epoch, it decides order and augmentation.
+        augmentation: How images are varied; None leaves them as they are.
+        shuffle: For training: a new order each epoch, and an incomplete last batch is dropped
+            unless it is the only one. Otherwise every image comes once, in the set's order.
+        channels_last: Lay images out channels-last in memory: CPU convolutions are faster then.
+
+    Raises:
+        ValueError: If ``batch_size`` is below 1, or the normalisation is for other channels.
+    """
+
+    def __init__(
+        self,
+        image_set: ImageSet,
+        normalization: Normalization,
+        *,
+        batch_size: int,
+        device: torch.device | str,
+        seed: int = 0,
+        augmentation: AugmentationParameters | None = None,
+        shuffle: bool,
+        channels_last: bool = True,
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"The batch size must be at least 1; got {batch_size}.")
+        if len(normalization.mean) != image_set.image_shape[0]:
+            raise ValueError(
+                f"The images have {image_set.image_shape[0]} channels; "
+                f"the normalisation is for {len(normalization.mean)}."
+            )
+        self.image_set = image_set
+        self.normalization = normalization
+        self.batch_size = batch_size
+        self.device = torch.device(device)
+        self.seed = seed
+        self.augmentation = augmentation
+        self.shuffle = shuffle
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+
+    def __len__(self) -> int:
+        """The number of batches in an epoch."""
+        full, rest = divmod(len(self.image_set), self.batch_size)
+        if self.shuffle:
+            return max(full, 1)
+        return full + (rest > 0)
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """The batches of one epoch; the same number gives the same batches, bit for bit."""
+        order = torch.arange(len(self.image_set))
+        if self.shuffle:
+            order = random_bits(self.seed, epoch, order).argsort()
+        for batch in range(len(self)):
+            start = batch * self.batch_size
+            yield self._batch(order[start : start + self.batch_size], epoch)
+
+    def _batch(self, indices: Tensor, epoch: int) -> Batch:
+        positions = indices.numpy()
+        images = torch.from_numpy(np.ascontiguousarray(self.image_set.images[positions]))
+        labels = torch.from_numpy(self.image_set.labels[positions])
+        images, labels, indices = (
+            tensor.to(self.device, non_blocking=True) for tensor in (images, labels, indices)
+        )
+        if self.augmentation is not None:
+            images = augment(
+                images, indices, seed=self.seed, epoch=epoch, parameters=self.augmentation
+            )
+        images = images.contiguous(memory_format=self.memory_format)
+        return Batch(self.normalization.apply(images), labels, indices, epoch)

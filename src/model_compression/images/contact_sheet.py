@@ -1,0 +1,39 @@
+"""A small picture of what is in an image set.
+
+Knows how to draw it, not where it is shown.
+"""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from model_compression.images.decoding import to_picture
+from model_compression.images.image_set import ImageSet
+
+_TILE = 64
+_GAP = 2
+
+
+def contact_sheet(image_set: ImageSet, *, examples: int = 10, classes: int = 10) -> bytes:
+    """Draws the first images of the first classes, one row per class.
+
+    Args:
+        image_set: Images of one or three channels.
+        examples: Images in a row.
+        classes: Rows at most; classes that the set has no image of are left out.
+
+    Returns:
+        A PNG file's content.
+    """
+    present = np.unique(image_set.labels)[:classes]
+    pitch = _TILE + _GAP
+    sheet = Image.new("RGB", (examples * pitch - _GAP, len(present) * pitch - _GAP), "white")
+    for row, label in enumerate(present):
+        positions = np.flatnonzero(image_set.labels == label)[:examples]
+        for column, image in enumerate(image_set.images[positions]):
+            tile = to_picture(image).resize((_TILE, _TILE), Image.Resampling.BOX)
+            sheet.paste(tile, (column * pitch, row * pitch))
+    buffer = io.BytesIO()
+    sheet.save(buffer, format="PNG")
+    return buffer.getvalue()

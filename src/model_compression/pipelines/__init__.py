@@ -1,0 +1,1 @@
+"""The named pipelines: thin wiring of nodes that call the rooms below."""

@@ -1,0 +1,38 @@
+"""A student, a network of its own, distilled from the teacher."""
+
+from collections.abc import Iterator
+
+import torch
+
+from model_compression.distillation import distillation_objective
+from model_compression.images import ImageSet, Normalization
+from model_compression.models import Checkpoint, build_model
+from model_compression.pipelines.distillation.parameters import DistillationParameters
+from model_compression.pipelines.stage.nodes import new_checkpoint
+from model_compression.training import History, Trainee, TrainingState, fit
+
+
+def train_student(
+    train_images: ImageSet,
+    validation_images: ImageSet,
+    normalization: Normalization,
+    teacher: Checkpoint,
+    parameters: DistillationParameters,
+    resume_state: TrainingState | None,
+) -> Iterator[tuple[TrainingState, History]]:
+    """Distils the frozen teacher into the student; yields its state after every epoch."""
+    spec = parameters.model.spec(train_images.image_shape, len(train_images.classes))
+    start = new_checkpoint(
+        "student", spec, parameters, train_images, validation_images, normalization, teacher
+    )
+
+    def prepare() -> Trainee:
+        torch.manual_seed(parameters.training.seed)
+        return Trainee(
+            build_model(spec), distillation_objective(parameters.distillation, teacher.build())
+        )
+
+    for state in fit(
+        prepare, start, train_images, validation_images, parameters.training, resume_state
+    ):
+        yield state, state.history

@@ -1,0 +1,65 @@
+"""The pruned network, trained to live with 8-bit integers."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+
+from model_compression.distillation import distillation_objective
+from model_compression.images import Batches, ImageSet, Normalization
+from model_compression.models import Checkpoint
+from model_compression.pipelines.quantization.parameters import QuantizationParameters
+from model_compression.pipelines.stage.nodes import new_checkpoint
+from model_compression.quantization import calibrate, freeze, prepare_qat
+from model_compression.training import History, Trainee, TrainingState, fit
+
+CALIBRATION_BATCHES = 16
+"""Unaugmented training batches that set the activations' ranges before the first step."""
+
+
+def train_quantized(
+    train_images: ImageSet,
+    validation_images: ImageSet,
+    normalization: Normalization,
+    teacher: Checkpoint,
+    pruned: Checkpoint,
+    parameters: QuantizationParameters,
+    resume_state: TrainingState | None,
+) -> Iterator[tuple[TrainingState, History]]:
+    """Trains with quantization simulated in the graph; yields the state after every epoch."""
+    settings = parameters.quantization
+    spec = pruned.spec
+    start = replace(
+        new_checkpoint(
+            "quantized",
+            spec,
+            parameters,
+            train_images,
+            validation_images,
+            normalization,
+            teacher,
+            pruned,
+        ),
+        graph="qat",
+    )
+
+    def prepare() -> Trainee:
+        model = prepare_qat(pruned.build(), spec.input_shape, settings)
+        batches = Batches(
+            train_images,
+            normalization,
+            batch_size=parameters.training.batch_size,
+            device="cpu",
+            seed=parameters.training.seed,
+            shuffle=True,
+        )
+        calibrate(model, (batch.images for batch in islice(batches.epoch(0), CALIBRATION_BATCHES)))
+        return Trainee(
+            model,
+            distillation_objective(parameters.distillation, teacher.build()),
+            before_epoch=lambda epoch: freeze(model, epoch, settings),
+        )
+
+    for state in fit(
+        prepare, start, train_images, validation_images, parameters.training, resume_state
+    ):
+        yield state, state.history

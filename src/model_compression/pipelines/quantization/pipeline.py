@@ -1,0 +1,16 @@
+"""The quantized stage."""
+
+from kedro.pipeline import Pipeline
+
+from model_compression.pipelines.quantization.nodes import train_quantized
+from model_compression.pipelines.stage.pipeline import create_stage
+
+
+def create_pipeline() -> Pipeline:
+    """Images, ``teacher`` and ``pruned`` → ``quantized``."""
+    return create_stage(
+        "quantized",
+        train_quantized,
+        "params:quantization",
+        ["teacher", "pruned"],
+    )

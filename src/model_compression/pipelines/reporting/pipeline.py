@@ -1,0 +1,80 @@
+"""All stages → latency, comparison, figures, report, model card."""
+
+from kedro.pipeline import Node, Pipeline
+
+from model_compression import reporting
+from model_compression.pipelines.reporting.nodes import (
+    compare_with_teacher,
+    draw,
+    gather,
+    time_stages,
+    write_model_card,
+    write_report,
+)
+
+STAGES = ("teacher", "student", "pruned", "quantized")
+
+
+def create_pipeline() -> Pipeline:
+    """The stages' results → what people read."""
+    return Pipeline(
+        [
+            *(
+                _gather(name, output)
+                for name, output in (
+                    ("onnx", "onnx_by_stage"),
+                    ("evaluation", "evaluations"),
+                    ("predictions", "predictions_by_stage"),
+                    ("history", "histories"),
+                    ("confusion_matrix", "confusions"),
+                )
+            ),
+            Node(
+                time_stages,
+                ["onnx_by_stage", "test_images", "params:reporting"],
+                "latency",
+                name="time_stages",
+            ),
+            Node(
+                compare_with_teacher,
+                ["evaluations", "predictions_by_stage"],
+                "judged_evaluations",
+                name="compare_with_teacher",
+            ),
+            Node(
+                reporting.comparison_table,
+                ["judged_evaluations", "latency"],
+                "comparison",
+                name="compare",
+            ),
+            Node(
+                draw,
+                ["comparison", "latency", "histories", "confusions"],
+                [
+                    "accuracy_against_size_figure",
+                    "accuracy_against_latency_figure",
+                    "training_curves_figure",
+                    "recall_by_class_figure",
+                ],
+                name="draw",
+            ),
+            Node(
+                write_report,
+                ["judged_evaluations", "histories", "latency", "confusions", "params:reporting"],
+                "report",
+                name="write_report",
+            ),
+            Node(
+                write_model_card,
+                ["judged_evaluations", "latency", "onnx_by_stage", "params:reporting"],
+                "model_card",
+                name="write_model_card",
+            ),
+        ],
+        tags="reporting",
+    )
+
+
+def _gather(dataset: str, output: str) -> Node:
+    inputs = {stage: f"{stage}.{dataset}" for stage in STAGES}
+    return Node(gather, inputs, output, name=f"gather_{output}")

@@ -1,0 +1,1 @@
+"""The one shape that every stage of the flow has."""

@@ -1,0 +1,48 @@
+"""The shape that every stage has: train → select_best → export → evaluate."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from kedro.pipeline import Node, Pipeline
+
+from model_compression.pipelines.stage.nodes import evaluate, export, select_best
+
+IMAGES = ("train_images", "validation_images", "normalization")
+
+
+def create_stage(
+    namespace: str, train: Callable[..., Any], parameters: str, sources: Iterable[str] = ()
+) -> Pipeline:
+    """One stage of the flow, all of whose outputs are named ``<namespace>.…``.
+
+    Args:
+        namespace: The stage: ``teacher``, ``student``, ``pruned`` or ``quantized``.
+        train: A generator node; it takes training images, validation images, normalisation, the
+            source checkpoints, its parameters and the state to go on from, in this order, and
+            yields a training state and a history after every epoch.
+        parameters: The stage's parameter group, such as ``params:teacher``.
+        sources: The stages whose checkpoints it learns or starts from.
+    """
+    checkpoints = {f"{stage}_checkpoint": f"{stage}.checkpoint" for stage in sources}
+    return Pipeline(
+        [
+            Node(
+                train,
+                [*IMAGES, *checkpoints, parameters, "resume_state"],
+                ["training_state", "history"],
+                name="train",
+            ),
+            Node(select_best, "training_state", "checkpoint", name="select_best"),
+            Node(export, "checkpoint", "onnx", name="export"),
+            Node(
+                evaluate,
+                ["checkpoint", "onnx", "test_images", "history"],
+                ["predictions", "evaluation", "classification_report", "confusion_matrix"],
+                name="evaluate",
+            ),
+        ],
+        namespace=namespace,
+        inputs={name: name for name in (*IMAGES, "test_images")} | checkpoints,
+        parameters={parameters},
+        tags=namespace,
+    )

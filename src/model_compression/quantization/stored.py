@@ -1,0 +1,67 @@
+"""Rebuilds a quantized network from its checkpoint alone, also one whose channels were pruned.
+
+Knows checkpoints and how a prepared network's tensors are named; files are the models room's.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule
+
+from model_compression.models import Checkpoint, CheckpointError, build_model, build_with_weights
+from model_compression.quantization.capture import norm_owners
+from model_compression.quantization.qat import convert, restore
+
+_PREFIX = "prepared."
+
+
+def load_quantized(checkpoint: Checkpoint) -> GraphModule:
+    """The int8 network of a ``qat`` checkpoint, ready for export, in evaluation mode on the CPU.
+
+    Raises:
+        CheckpointError: If the checkpoint holds a float network.
+        ValueError: If its weights are not those of its spec's network prepared for quantization.
+    """
+    if checkpoint.graph != "qat":
+        raise CheckpointError(
+            f"the {checkpoint.stage} checkpoint holds a float network, not one prepared for "
+            "quantization: use its build()"
+        )
+    spec = checkpoint.spec
+    with torch.random.fork_rng(devices=[]):
+        unpruned = build_model(spec)
+    stand_in = build_with_weights(
+        spec, float_stand_in(unpruned, spec.input_shape, checkpoint.weights)
+    )
+    return convert(restore(stand_in, spec.input_shape, checkpoint.weights))
+
+
+def float_stand_in(
+    module: nn.Module, input_shape: Sequence[int], weights: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """A float state of the widths that a quantized network's weights have.
+
+    A quantized network has no batch norms any more, so the stand-in's are neutral: as wide as the
+    layer that took them in, mean 0, variance 1. Its layers hold the quantized network's folded
+    weights; only shapes matter to ``restore``.
+
+    Args:
+        module: The float network of the same architecture, at any width.
+        input_shape: (C, H, W) of one image.
+        weights: ``QatModel.state_dict()``.
+    """
+    owners = norm_owners(module, input_shape)
+    state: dict[str, Tensor] = {}
+    for key, tensor in module.state_dict().items():
+        path, _, name = key.rpartition(".")
+        owner = weights.get(f"{_PREFIX}{owners[path]}.weight") if path in owners else None
+        stored = weights.get(f"{_PREFIX}{key}")
+        if owner is not None and tensor.ndim == 1:
+            state[key] = torch.full_like(tensor[:1], float(name in ("weight", "running_var")))
+            state[key] = state[key].repeat(owner.shape[0])
+        elif stored is not None and stored.ndim == tensor.ndim:
+            state[key] = stored
+        else:
+            state[key] = tensor
+    return state

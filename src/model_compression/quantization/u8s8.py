@@ -1,0 +1,200 @@
+"""Decides which tensors of a graph become int8, so that ONNX Runtime fuses every layer.
+
+Knows ATen graphs and what ONNX Runtime fuses; nothing of training, files or the runtime itself.
+
+Unsigned 8-bit activations with one scale a tensor and signed 8-bit weights with one scale an output
+channel is the combination that its CPU kernels fuse throughout. Each rule below gives a float
+operation the quantized inputs and output that ONNX Runtime looks for around it:
+
+* convolution, with a following ReLU, ReLU6 or hardtanh: ``QLinearConv``;
+* linear layer, likewise, its output left float where it is the network's output: ``QGemm``;
+* addition, with a following ReLU: ``QLinearAdd``; concatenation: ``QLinearConcat``;
+* average pooling and the spatial mean: int8 in and out;
+* max pooling and changes of shape keep the scale of their input, so they run on the integers.
+
+Everything else stays float.
+"""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch.fx import GraphModule, Node
+
+from model_compression.quantization._torchao import (
+    QuantizationAnnotation,
+    QuantizationSpec,
+    Quantizer,
+    SharedQuantizationSpec,
+)
+from model_compression.quantization.capture import CONVOLUTIONS, DROPOUTS, LINEAR, aten
+from model_compression.quantization.fake_quantize import (
+    ActivationFakeQuantize,
+    PerChannelWeightFakeQuantize,
+)
+
+ANNOTATION = "quantization_annotation"
+
+_ACTIVATIONS = (aten.relu.default, aten.hardtanh.default, aten.relu6.default, aten.clamp.default)
+_ADDITION = aten.add.Tensor
+_CONCATENATION = aten.cat.default
+_AVERAGES = (
+    aten.mean.dim,
+    aten.avg_pool1d.default,
+    aten.avg_pool2d.default,
+    aten.adaptive_avg_pool1d.default,
+    aten.adaptive_avg_pool2d.default,
+)
+_SAME_VALUES = (
+    aten.max_pool1d.default,
+    aten.max_pool2d.default,
+    aten.adaptive_max_pool2d.default,
+    aten.flatten.using_ints,
+    aten.reshape.default,
+    aten.view.default,
+    aten.unsqueeze.default,
+    aten.squeeze.dim,
+    aten.squeeze.dims,
+    aten.permute.default,
+    aten.transpose.int,
+)
+
+
+class U8S8Quantizer(Quantizer):  # type: ignore[misc]
+    """Annotates a captured graph for torchao's PT2E: u8 activations, s8 weights per channel.
+
+    Args:
+        weight_bits: Bits of a weight, 2 to 8; integers from ``-(2**(bits-1) - 1)`` to its negative.
+        averaging: Weight of the newest batch in the activations' moving ranges, in (0, 1].
+    """
+
+    def __init__(self, weight_bits: int = 8, averaging: float = 0.01) -> None:
+        super().__init__()
+        largest = 2 ** (weight_bits - 1) - 1
+        self.activation = QuantizationSpec(
+            dtype=torch.uint8,
+            observer_or_fake_quant_ctr=ActivationFakeQuantize.with_args(averaging=averaging),
+            quant_min=0,
+            quant_max=255,
+            qscheme=torch.per_tensor_affine,
+        )
+        self.weight = QuantizationSpec(
+            dtype=torch.int8,
+            observer_or_fake_quant_ctr=PerChannelWeightFakeQuantize,
+            quant_min=-largest,
+            quant_max=largest,
+            qscheme=torch.per_channel_symmetric,
+            ch_axis=0,
+        )
+
+    def annotate(self, model: GraphModule) -> GraphModule:
+        """Writes into each node's meta how its inputs and its output are quantized."""
+        rules: dict[object, Callable[[Node], None]] = {
+            **dict.fromkeys(CONVOLUTIONS, self._annotate_layer),
+            LINEAR: self._annotate_layer,
+            _ADDITION: self._annotate_combination,
+            _CONCATENATION: self._annotate_combination,
+            **dict.fromkeys(_AVERAGES, self._annotate_average),
+            **dict.fromkeys(_SAME_VALUES, self._annotate_same_values),
+        }
+        for node in model.graph.nodes:
+            if node.op == "call_function" and node.target in rules:
+                rules[node.target](node)
+        return model
+
+    def validate(self, model: GraphModule) -> None:
+        """Checks nothing: what is really fused is asked of the exported file."""
+
+    def _annotate_layer(self, node: Node) -> None:
+        source, weight = node.args[0], node.args[1]
+        assert isinstance(source, Node)
+        if not isinstance(weight, Node) or weight.op != "get_attr":
+            return
+        inputs = {weight: self.weight, **self._quantized(node, source)}
+        feeds_output = all(user.op == "output" for user in _users_beyond_dropout(node))
+        if node.target is LINEAR and feeds_output:
+            _annotate(node, inputs, output=None)
+        else:
+            self._annotate_with_activation(node, inputs)
+
+    def _annotate_combination(self, node: Node) -> None:
+        operands = node.args[0] if node.target is _CONCATENATION else node.args[:2]
+        assert isinstance(operands, list | tuple)
+        if node.kwargs or not all(isinstance(operand, Node) for operand in operands):
+            return
+        tensors = [operand for operand in operands if isinstance(operand, Node)]
+        if any(tensor.op == "get_attr" or not _is_float(tensor) for tensor in tensors):
+            return
+        inputs: dict[Node, QuantizationSpec] = {}
+        for tensor in tensors:
+            inputs.update(self._quantized(node, tensor))
+        self._annotate_with_activation(node, inputs)
+
+    def _annotate_average(self, node: Node) -> None:
+        source = node.args[0]
+        assert isinstance(source, Node)
+        if _is_float(source):
+            _annotate(node, self._quantized(node, source), output=self.activation)
+
+    def _annotate_same_values(self, node: Node) -> None:
+        source = node.args[0]
+        if isinstance(source, Node) and _has_quantized_output(source):
+            shared = SharedQuantizationSpec((source, node))
+            _annotate(node, {source: self.activation}, output=shared)
+
+    def _annotate_with_activation(self, node: Node, inputs: dict[Node, QuantizationSpec]) -> None:
+        """Quantizes ``node``'s output, after its activation function where it has one."""
+        activation = _following_activation(node)
+        if activation is None:
+            _annotate(node, inputs, output=self.activation)
+        else:
+            _annotate(node, inputs, output=None)
+            _annotate(activation, {}, output=self.activation)
+
+    def _quantized(self, node: Node, source: Node) -> dict[Node, QuantizationSpec]:
+        """The input specification of ``node``; a dropout's input is quantized in its stead.
+
+        In training a dropout scales the values, which would widen the range for nothing.
+        """
+        if source.target not in DROPOUTS:
+            return {source: self.activation}
+        before = source.args[0]
+        assert isinstance(before, Node)
+        if not _has_quantized_output(before):
+            _annotate(source, {before: self.activation}, output=None)
+        return {}
+
+
+def _annotate(
+    node: Node,
+    inputs: dict[Node, QuantizationSpec],
+    output: QuantizationSpec | SharedQuantizationSpec | None,
+) -> None:
+    node.meta[ANNOTATION] = QuantizationAnnotation(
+        input_qspec_map=inputs, output_qspec=output, _annotated=True
+    )
+
+
+def _has_quantized_output(node: Node) -> bool:
+    annotation = node.meta.get(ANNOTATION)
+    return annotation is not None and annotation.output_qspec is not None
+
+
+def _following_activation(node: Node) -> Node | None:
+    """The ReLU-like operation that alone uses ``node``'s output, if there is one."""
+    if len(node.users) != 1:
+        return None
+    (user,) = node.users
+    return user if user.target in _ACTIVATIONS and user.args[0] is node else None
+
+
+def _users_beyond_dropout(node: Node) -> Iterator[Node]:
+    for user in node.users:
+        if user.target in DROPOUTS:
+            yield from _users_beyond_dropout(user)
+        else:
+            yield user
+
+
+def _is_float(node: Node) -> bool:
+    value = node.meta.get("val")
+    return isinstance(value, torch.Tensor) and value.dtype.is_floating_point

@@ -1,0 +1,52 @@
+"""Tables, figures, the HTML report and the model card, from plain data.
+
+Knows neither torch, Kedro nor MLflow.
+"""
+
+from model_compression.reporting.comparison import COLUMNS, comparison_table
+from model_compression.reporting.figures import (
+    accuracy_against_latency,
+    accuracy_against_size,
+    confusion_figure,
+    recall_by_class,
+    training_curves,
+)
+from model_compression.reporting.model_card import render_model_card
+from model_compression.reporting.provenance import gather_provenance
+from model_compression.reporting.report import render_report
+from model_compression.reporting.sections import (
+    Block,
+    Cell,
+    Chart,
+    Code,
+    Facts,
+    Gallery,
+    Section,
+    Table,
+    table_of,
+)
+from model_compression.reporting.verdict import Verdict, verdict
+
+__all__ = [
+    "COLUMNS",
+    "Block",
+    "Cell",
+    "Chart",
+    "Code",
+    "Facts",
+    "Gallery",
+    "Section",
+    "Table",
+    "Verdict",
+    "accuracy_against_latency",
+    "accuracy_against_size",
+    "comparison_table",
+    "confusion_figure",
+    "gather_provenance",
+    "recall_by_class",
+    "render_model_card",
+    "render_report",
+    "table_of",
+    "training_curves",
+    "verdict",
+]

@@ -1,0 +1,16 @@
+"""Charts of the results as plotly figures, each of which stands alone."""
+
+from model_compression.reporting.figures.classes import confusion_figure, recall_by_class
+from model_compression.reporting.figures.curves import training_curves
+from model_compression.reporting.figures.tradeoff import (
+    accuracy_against_latency,
+    accuracy_against_size,
+)
+
+__all__ = [
+    "accuracy_against_latency",
+    "accuracy_against_size",
+    "confusion_figure",
+    "recall_by_class",
+    "training_curves",
+]

@@ -1,0 +1,31 @@
+const darkMedia = matchMedia("(prefers-color-scheme: dark)");
+const figures = [...document.querySelectorAll(".chart")];
+
+/* The figures carry the neutral colours of a light page; a dark one exchanges them. */
+function draw(figure, dark, width, scale = 1) {
+  const recolour = (_, value) =>
+    dark && typeof value === "string" && Object.hasOwn(exchange, value) ? exchange[value] : value;
+  const { data, layout } = JSON.parse(figure.querySelector("script").textContent, recolour);
+  const plot = figure.querySelector(".plot");
+  /* No dragging: on a phone it would catch the finger that scrolls the page. */
+  Object.assign(layout, { dragmode: false, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)" });
+  layout.height *= scale;
+  plot.style.height = `${layout.height}px`;
+  if (width) Object.assign(layout, { width, autosize: false });
+  return Plotly.react(plot, data, layout, { displayModeBar: false, responsive: !width });
+}
+
+function drawAll() {
+  figures.forEach((figure) => draw(figure, darkMedia.matches));
+}
+
+drawAll();
+darkMedia.addEventListener("change", drawAll);
+/* Paper is white and has its own width: 180 mm are 680 px, of which a gallery's column has half. */
+addEventListener("beforeprint", () => {
+  figures.forEach((figure) => {
+    const half = figure.closest(".gallery");
+    draw(figure, false, half ? 330 : 680, half ? 0.82 : 1);
+  });
+});
+addEventListener("afterprint", drawAll);

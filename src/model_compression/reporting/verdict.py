@@ -1,0 +1,217 @@
+"""The verdict: what compression gained and what it cost, in two sentences and a few warnings.
+
+Knows evaluations and latencies; says only what they carry, and says what is missing.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+import pandas as pd
+
+from model_compression.reporting import units
+from model_compression.reporting.readings import (
+    Evaluation,
+    latency_of,
+    median_latency,
+    number,
+    ratio,
+    reference_stage,
+    text,
+)
+
+SIGNIFICANCE = 0.05
+# A file that answers one image in a thousand otherwise than the module it came from deserves a
+# warning: such differences are of the size of the accuracy drops that the report is about.
+_AGREEMENT = 0.999
+_AS_FAST = "as fast"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a reader with one minute needs."""
+
+    gain: str
+    """The sentence on size and speed."""
+    cost: str
+    """The sentence on accuracy, with its significance."""
+    warnings: tuple[str, ...] = ()
+    """What must not be overlooked, a sentence or two each."""
+
+    @property
+    def summary(self) -> str:
+        """The two sentences."""
+        return f"{self.gain} {self.cost}"
+
+
+def verdict(evaluations: Mapping[str, Evaluation], latency: pd.DataFrame) -> Verdict:
+    """Judges the last stage against the teacher, and every stage against the one before it.
+
+    Args:
+        evaluations: By stage, in their order, as in ``evaluation.json``.
+        latency: Columns ``stage, batch_size, repeat, latency_ms``.
+
+    Raises:
+        ValueError: If there is no stage, or the latency table lacks a column.
+    """
+    teacher = reference_stage(evaluations)
+    final = list(evaluations)[-1]
+    warnings = tuple(
+        warning
+        for before, stage in pairwise(evaluations)
+        for warning in _speed_warning(evaluations, latency, before, stage)
+    ) + tuple(
+        warning
+        for stage, evaluation in evaluations.items()
+        for warning in _proof_warnings(stage, evaluation)
+    )
+    if final == teacher:
+        return Verdict(
+            gain=f"Only the {teacher} has been evaluated, so there is nothing to compare yet.",
+            cost=_own_accuracy(evaluations[teacher]),
+            warnings=warnings,
+        )
+    return Verdict(
+        gain=_gain(evaluations, latency, teacher, final),
+        cost=_cost(evaluations, teacher, final),
+        warnings=warnings,
+    )
+
+
+def _gain(
+    evaluations: Mapping[str, Evaluation], latency: pd.DataFrame, teacher: str, final: str
+) -> str:
+    architecture = text(evaluations[final], "architecture")
+    subject = f"The {final} {architecture}".rstrip()
+    was, now = (number(evaluations[stage], "file_bytes") for stage in (teacher, final))
+    shrunk = ratio(was, now)
+    if math.isnan(shrunk):
+        file = f"{subject} has no measured file size to compare with the {teacher}'s"
+    else:
+        change = units.factor(shrunk, more="smaller than", less="larger than", same="as large as")
+        file = (
+            f"{subject} is {change} the {teacher} ({units.size(now)} instead of {units.size(was)})"
+        )
+    pace = _pace(latency, teacher, final, 1)
+    if pace is None:
+        return f"{file}; its latency was not measured."
+    same_way = pace.change == _AS_FAST or (shrunk > 1) == (pace.gain > 1)
+    joint = "and" if same_way else "but"
+    return f"{file} {joint} classifies one image {pace.change} ({pace.evidence})."
+
+
+def _cost(evaluations: Mapping[str, Evaluation], teacher: str, final: str) -> str:
+    now, was = (number(evaluations[stage], "accuracy") for stage in (final, teacher))
+    if math.isnan(now) or math.isnan(was):
+        return f"Its accuracy cannot be compared with the {teacher}'s: one of the two is missing."
+    images = number(evaluations[final], "images")
+    tested = "the test images" if math.isnan(images) else f"the {units.exact(images)} test images"
+    digits = _digits(now, was)
+    subject = f"It gets {units.percent(now, digits)} of {tested} right"
+    p = number(evaluations[final], "paired", "p_value")
+    if now == was:
+        chance = "" if math.isnan(p) else f" (McNemar {units.p_value(p)})"
+        return f"{subject}, exactly as many as the {teacher}{chance}."
+    word = "below" if now < was else "above"
+    change = (
+        f"{units.unsigned_points(was - now)} percentage points {word} the {teacher}'s "
+        f"{units.percent(was, digits)}"
+    )
+    return f"{subject}, {change}{_significance(p, 'loss' if now < was else 'gain')}."
+
+
+def _significance(p: float, kind: str) -> str:
+    if math.isnan(p):
+        return "; whether that is more than chance was not tested"
+    if p < SIGNIFICANCE:
+        return f": a {kind} that chance does not explain (McNemar {units.p_value(p)})"
+    return f": a difference that this test set cannot tell from chance (McNemar {units.p_value(p)})"
+
+
+def _own_accuracy(evaluation: Evaluation) -> str:
+    accuracy = number(evaluation, "accuracy")
+    if math.isnan(accuracy):
+        return "Its accuracy was not measured."
+    low, high = number(evaluation, "accuracy_low"), number(evaluation, "accuracy_high")
+    range_ = "" if math.isnan(low + high) else f" (95% interval {units.interval(low, high)})"
+    return f"It gets {units.percent(accuracy)} of the test images right{range_}."
+
+
+def _digits(first: float, second: float) -> int:
+    """Enough digits that two different accuracies never read the same."""
+    return 1 if first == second or f"{first:.1%}" != f"{second:.1%}" else 2
+
+
+@dataclass(frozen=True)
+class _Pace:
+    gain: float
+    change: str
+    evidence: str
+
+    @property
+    def faster(self) -> bool:
+        return self.gain > 1 and self.change != _AS_FAST
+
+
+def _pace(latency: pd.DataFrame, before: str, stage: str, batch_size: int) -> _Pace | None:
+    """How fast a stage is against another; None where one of them was not measured.
+
+    The repeats are interleaved, so the two are paired by repeat: they count as equally fast where
+    the quartiles of the paired ratios have 1 between them.
+    """
+    was, now = (median_latency(latency, name, batch_size) for name in (before, stage))
+    gain = ratio(was, now)
+    if math.isnan(gain):
+        return None
+    paired = latency_of(latency, before, batch_size) / latency_of(latency, stage, batch_size)
+    low, high = paired.dropna().quantile([0.25, 0.75])
+    now_text, was_text = units.latencies([now, was])
+    if low <= 1 <= high:
+        evidence = f"{now_text} and {was_text}, the same within the measurement's spread"
+        return _Pace(gain, _AS_FAST, evidence)
+    change = units.factor(gain, more="faster", less="slower", same=_AS_FAST)
+    return _Pace(gain, change, f"{now_text} instead of {was_text}")
+
+
+def _speed_warning(
+    evaluations: Mapping[str, Evaluation], latency: pd.DataFrame, before: str, stage: str
+) -> list[str]:
+    """A warning where a stage is not faster than its source at every batch size measured."""
+    paces = [
+        (pace, f"{pace.change} {place} ({pace.evidence})")
+        for place, batch_size in (("for one image", 1), ("at batch 64", 64))
+        if (pace := _pace(latency, before, stage, batch_size)) is not None
+    ]
+    if all(pace.faster for pace, _ in paces):
+        return []
+    measured = " and ".join(words for _, words in paces)
+    somewhere = any(pace.faster for pace, _ in paces)
+    evaluation = evaluations[stage]
+    if number(evaluation, "quantizable_layers") > 0:
+        claim = "is not faster everywhere" if somewhere else "brings no speed here"
+        return [
+            f"Int8 {claim}: against its float source ({before}), the {stage} file is {measured}."
+        ]
+    claim = "faster everywhere" if somewhere else "faster"
+    zeros = number(evaluation, "parameters") - number(evaluation, "nonzero_parameters")
+    reason = " Zeros among dense weights are multiplied like any others." if zeros > 0 else ""
+    return [f"The {stage} file is not {claim} than the {before} one: it is {measured}.{reason}"]
+
+
+def _proof_warnings(stage: str, evaluation: Evaluation) -> list[str]:
+    """Warnings where the file does not fully do what its stage promises."""
+    warnings = []
+    fused, quantizable = (number(evaluation, key) for key in ("fused_layers", "quantizable_layers"))
+    if fused < quantizable:
+        warnings.append(
+            f"Only {fused:.0f} of the {quantizable:.0f} quantizable layers of the {stage} file "
+            "run in int8; the others compute in float."
+        )
+    agreement = number(evaluation, "top1_agreement")
+    if agreement < _AGREEMENT:
+        warnings.append(
+            f"The {stage} file and the module it was exported from agree on only "
+            f"{units.percent(agreement)} of the test images; the numbers here are the file's."
+        )
+    return warnings

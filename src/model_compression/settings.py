@@ -1,0 +1,23 @@
+"""Kedro's project settings."""
+
+import warnings
+
+# Of the libraries to each other, and nothing that a user of this project could mend.
+warnings.filterwarnings("ignore", message=r"\s*register_new_resolver\(\) is deprecated")
+warnings.filterwarnings("ignore", message=r".*Add type hints to the `predict` method")
+
+from kedro.config import OmegaConfigLoader
+
+from model_compression.tracking import Tracking
+
+HOOKS = (Tracking(),)
+
+# Tracking extends kedro-mlflow's own hook, which would otherwise run beside it.
+DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow", "kedro-telemetry")
+
+CONFIG_LOADER_CLASS = OmegaConfigLoader
+CONFIG_LOADER_ARGS = {
+    "base_env": "base",
+    "default_run_env": "local",
+    "merge_strategy": {"parameters": "soft", "globals": "soft", "mlflow": "soft"},
+}

@@ -1,0 +1,25 @@
+"""The one training loop and what it is made of."""
+
+from model_compression.training.loop import Trainee, TrainingDivergedError, fit
+from model_compression.training.objective import CrossEntropy, LossOutput, Objective
+from model_compression.training.settings import TrainingSettings
+from model_compression.training.state import (
+    History,
+    TrainingState,
+    read_training_state,
+    write_training_state,
+)
+
+__all__ = [
+    "CrossEntropy",
+    "History",
+    "LossOutput",
+    "Objective",
+    "Trainee",
+    "TrainingDivergedError",
+    "TrainingSettings",
+    "TrainingState",
+    "fit",
+    "read_training_state",
+    "write_training_state",
+]

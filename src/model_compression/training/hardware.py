@@ -1,0 +1,49 @@
+"""Where a training runs and in which precision.
+
+Knows this machine, not the network.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import torch
+
+
+def resolve_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
+    """The device of that name; ``auto`` is CUDA where there is one.
+
+    Raises:
+        ValueError: If CUDA is asked for and there is none.
+    """
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise ValueError(
+            "device is 'cuda', but PyTorch sees no CUDA device: set device to 'auto' or 'cpu', "
+            "or install a CUDA build of PyTorch"
+        )
+    return torch.device("cuda" if name != "cpu" and available else "cpu")
+
+
+def resolve_precision(
+    name: Literal["auto", "float32", "bfloat16"], device: torch.device
+) -> torch.dtype:
+    """The data type of that name; ``auto`` is bfloat16 where the device multiplies it natively.
+
+    On a processor that only emulates bfloat16, autocast is several times slower than float32.
+    """
+    if name == "auto":
+        native = (
+            torch.cuda.is_bf16_supported(including_emulation=False)
+            if device.type == "cuda"
+            else torch.ops.mkldnn._is_mkldnn_bf16_supported()
+            and torch.cpu._is_avx512_bf16_supported()
+        )
+        return torch.bfloat16 if native else torch.float32
+    return torch.bfloat16 if name == "bfloat16" else torch.float32
+
+
+def autocast(dtype: torch.dtype, device: torch.device) -> AbstractContextManager[object]:
+    """Mixed precision in ``dtype`` (weights stay float32); nothing for float32."""
+    if dtype == torch.float32:
+        return nullcontext()
+    return torch.autocast(device.type, dtype)

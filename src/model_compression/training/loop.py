@@ -1,0 +1,282 @@
+"""The one training loop: every stage's epochs run here, as a stream of resumable states.
+
+Knows networks, objectives and batches; not Kedro, not which stage it serves, not why it is trained.
+"""
+
+import copy
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from model_compression.evaluation import Score, score
+from model_compression.images import Batches, ImageSet
+from model_compression.models.checkpoint import Checkpoint
+from model_compression.training.hardware import autocast, resolve_device, resolve_precision
+from model_compression.training.objective import Objective
+from model_compression.training.optimizers import build_optimizer
+from model_compression.training.progress import TrainingProgress, training_progress
+from model_compression.training.schedules import learning_rate_factor
+from model_compression.training.settings import TrainingSettings
+from model_compression.training.state import History, TrainingState
+
+logger = logging.getLogger(__name__)
+
+STEPS_BETWEEN_LOSS_CHECKS = 50
+"""Reading a loss waits for the device, so it is not done at every step."""
+
+
+class TrainingDivergedError(RuntimeError):
+    """The loss became infinite or not a number; the last good state is kept."""
+
+
+@dataclass(frozen=True)
+class Trainee:
+    """What is trained, towards what, and what else happens on the way."""
+
+    model: nn.Module
+    objective: Objective
+    before_epoch: Callable[[int], None] = lambda epoch: None
+    """Called with the epoch's number, from 0, before its first step (freezing observers, say)."""
+    after_step: Callable[[], None] = lambda: None
+    """Called after every update (holding a mask, say)."""
+
+
+def fit(
+    prepare: Callable[[], Trainee],
+    start: Checkpoint,
+    train: ImageSet,
+    validation: ImageSet,
+    settings: TrainingSettings,
+    resume: TrainingState | None = None,
+) -> Iterator[TrainingState]:
+    """Trains, and yields the state after every epoch; the last one is finished.
+
+    Every source of chance is a pure function of the seed and the epoch, so a training that goes on
+    from a stored state reaches bit-identical weights on the same machine and device.
+
+    Args:
+        prepare: Makes the network in its initial state and its objective; called only if there is
+            something left to train.
+        start: The checkpoint that this training makes, without weights yet: its spec, stage,
+            classes, normalisation and fingerprint.
+        train: Images to learn from.
+        validation: Images to choose the best epoch by.
+        settings: How to train.
+        resume: A stored state. Of the same fingerprint, it is continued, or given back if it is
+            finished; of another, it is ignored and the log says so.
+
+    Yields:
+        The state after each epoch.
+
+    Raises:
+        TrainingDivergedError: If the loss is no longer finite.
+    """
+    if resume is not None and resume.fingerprint != start.fingerprint:
+        logger.info(
+            "%s: its data, parameters or source checkpoints have changed since it was trained; "
+            "it starts over",
+            start.stage,
+        )
+        resume = None
+    if resume is not None and resume.finished:
+        logger.info("%s: nothing has changed, so the stored training is reused", start.stage)
+        yield resume
+        return
+    yield from _Fit(prepare(), start, train, validation, settings, resume).epochs()
+
+
+class _Fit:
+    """One run of ``fit``: what stays the same over its epochs."""
+
+    def __init__(
+        self,
+        trainee: Trainee,
+        start: Checkpoint,
+        train: ImageSet,
+        validation: ImageSet,
+        settings: TrainingSettings,
+        resume: TrainingState | None,
+    ) -> None:
+        self.settings = settings
+        self.start = start
+        self.trainee = trainee
+        self.device = resolve_device(settings.device)
+        self.precision = resolve_precision(settings.precision, self.device)
+        layout = torch.channels_last if settings.channels_last else torch.contiguous_format
+        self.model = trainee.model.to(self.device, memory_format=layout)
+        self.objective = trainee.objective.to(self.device)
+        self.batches = Batches(
+            train,
+            start.normalization,
+            batch_size=settings.batch_size,
+            device=self.device,
+            seed=settings.seed,
+            augmentation=settings.augmentation,
+            shuffle=True,
+            channels_last=settings.channels_last,
+        )
+        self.validation = Batches(
+            validation,
+            start.normalization,
+            batch_size=max(settings.batch_size, 500),
+            device=self.device,
+            shuffle=False,
+            channels_last=settings.channels_last,
+        )
+        self.parameters = [*self.model.parameters(), *self.objective.parameters()]
+        self.optimizer = build_optimizer(self.parameters, settings.optimizer)
+        self.averaged: dict[str, Tensor] = {}
+        self.best: Checkpoint | None = None
+        self.history: History = []
+        if resume is not None:
+            self._restore(resume)
+        elif settings.ema_decay is not None:
+            self.averaged = {
+                name: value.detach().clone() for name, value in self.model.state_dict().items()
+            }
+
+    def _restore(self, state: TrainingState) -> None:
+        self.model.load_state_dict(state.weights)
+        self.objective.load_state_dict(state.objective)
+        self.optimizer.load_state_dict(copy.deepcopy(state.optimizer))
+        self.averaged = {name: value.to(self.device) for name, value in state.averaged.items()}
+        self.best = state.best
+        self.history = list(state.history)
+        logger.info("%s: goes on after epoch %d", self.start.stage, state.epoch)
+
+    def epochs(self) -> Iterator[TrainingState]:
+        done = len(self.history)
+        logger.info(
+            "%s: %d epochs on %s in %s",
+            self.start.stage,
+            self.settings.epochs - done,
+            self.device,
+            str(self.precision).removeprefix("torch."),
+        )
+        with training_progress(
+            self.start.stage, self.settings.epochs, len(self.batches), done
+        ) as progress:
+            for epoch in range(done, self.settings.epochs):
+                yield self._epoch(epoch, progress)
+
+    def _epoch(self, epoch: int, progress: TrainingProgress) -> TrainingState:
+        started = time.perf_counter()
+        # Dropout draws from the global generator: seeding it anew every epoch makes a resumed
+        # epoch draw what the uninterrupted one drew.
+        torch.manual_seed(self.settings.seed * 1_000_003 + epoch)
+        self.trainee.before_epoch(epoch)
+        loss, accuracy = self._train(epoch, progress)
+        validated = self._validate()
+        row = {
+            "epoch": epoch + 1,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "train_loss": loss,
+            "train_accuracy": accuracy,
+            "validation_loss": validated.loss,
+            "validation_accuracy": validated.accuracy,
+            "seconds": time.perf_counter() - started,
+        }
+        is_best = all(
+            validated.accuracy >= earlier["validation_accuracy"] for earlier in self.history
+        )
+        self.history = [*self.history, row]
+        left = (self.settings.epochs - epoch - 1) * row["seconds"]
+        progress.epoch(row, left)
+        weights = _copy(self.model.state_dict())
+        if self.best is None or is_best:
+            self.best = replace(
+                self.start,
+                weights=_copy(self.averaged) if self.averaged else weights,
+                details={**self.start.details, "best_epoch": epoch + 1},
+            )
+        return TrainingState(
+            best=self.best,
+            epoch=epoch + 1,
+            finished=epoch + 1 == self.settings.epochs,
+            weights=weights,
+            averaged=_copy(self.averaged),
+            objective=_copy(self.objective.state_dict()),
+            optimizer=copy.deepcopy(self.optimizer.state_dict()),
+            history=self.history,
+        )
+
+    def _train(self, epoch: int, progress: TrainingProgress) -> tuple[float, float]:
+        """One pass over the training images; its mean loss and accuracy."""
+        self.model.train()
+        self.objective.train()
+        steps = len(self.batches)
+        total_loss = torch.zeros((), device=self.device)
+        correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        seen = 0
+        for index, batch in enumerate(self.batches.epoch(epoch)):
+            step = epoch * steps + index
+            self._set_learning_rate(step)
+            with autocast(self.precision, self.device):
+                output = self.objective(batch, self.model)
+            self.optimizer.zero_grad(set_to_none=True)
+            output.loss.backward()
+            if self.settings.gradient_clip is not None:
+                nn.utils.clip_grad_norm_(self.parameters, self.settings.gradient_clip)
+            self.optimizer.step()
+            self.trainee.after_step()
+            if self.averaged:
+                self._average()
+            with torch.no_grad():
+                total_loss += output.loss.detach() * len(batch.labels)
+                correct += (output.logits.argmax(1) == batch.labels).sum()
+            seen += len(batch.labels)
+            progress.step(step + 1, epoch + 1)
+            if index % STEPS_BETWEEN_LOSS_CHECKS == 0 or index + 1 == steps:
+                self._require_finite(total_loss, epoch, index)
+        return total_loss.item() / seen, correct.item() / seen
+
+    def _set_learning_rate(self, step: int) -> None:
+        factor = learning_rate_factor(
+            step, len(self.batches), self.settings.epochs, self.settings.schedule
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.optimizer.learning_rate * factor
+
+    def _require_finite(self, loss: Tensor, epoch: int, step: int) -> None:
+        if not torch.isfinite(loss):
+            kept = f"the state after epoch {epoch} is kept" if epoch else "no epoch was finished"
+            raise TrainingDivergedError(
+                f"{self.start.stage}: the loss was {loss.item()} by step {step + 1} of epoch "
+                f"{epoch + 1}; {kept}. A finite loss was expected: lower "
+                f"optimizer.learning_rate (now {self.settings.optimizer.learning_rate:g}), set "
+                "gradient_clip, or train in float32"
+            )
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        decay = self.settings.ema_decay
+        assert decay is not None
+        for name, value in self.model.state_dict().items():
+            mean = self.averaged[name]
+            if mean.is_floating_point():
+                mean.lerp_(value, 1.0 - decay)
+            else:
+                mean.copy_(value)
+
+    def _validate(self) -> Score:
+        """Scores what would be kept: the averaged weights if there are any."""
+        with autocast(self.precision, self.device):
+            if not self.averaged:
+                return score(self.model, self.validation)
+            raw = _copy(self.model.state_dict())
+            self.model.load_state_dict(self.averaged)
+            try:
+                return score(self.model, self.validation)
+            finally:
+                self.model.load_state_dict(raw)
+
+
+def _copy(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }

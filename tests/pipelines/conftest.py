@@ -1,0 +1,58 @@
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import chdir
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+
+ROOT = Path(__file__).parents[2]
+
+
+def copy_project(target: Path) -> Path:
+    """The project's code, configuration and raw images, with a data folder of its own."""
+    (target / "data").mkdir(parents=True)
+    for file in ("pyproject.toml", ".telemetry"):
+        shutil.copy(ROOT / file, target)
+    shutil.copytree(ROOT / "conf", target / "conf")
+    (target / "src").mkdir()  # the package is installed; Kedro wants the folder
+    (target / "data" / "01_raw").symlink_to(ROOT / "data" / "01_raw")
+    return target
+
+
+def run_project(project: Path, pipeline: str = "__default__", **parameters: Any) -> None:
+    """`kedro run --env=smoke --pipeline=… --params=…`, in this process."""
+    saved = os.environ.pop("MLFLOW_TRACKING_URI", None)
+    try:
+        with chdir(project):
+            bootstrap_project(project)
+            with KedroSession.create(project, env="smoke", runtime_params=parameters) as session:
+                session.run(pipeline_names=[pipeline])
+    finally:
+        while mlflow.active_run() is not None:
+            mlflow.end_run("FAILED")
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+        if saved is not None:
+            os.environ["MLFLOW_TRACKING_URI"] = saved
+
+
+@pytest.fixture
+def make_project(tmp_path) -> Callable[[str], Path]:
+    return lambda name: copy_project(tmp_path / name)
+
+
+@pytest.fixture(scope="module")
+def compressed(tmp_path_factory) -> Path:
+    """A project in which the smoke environment's `compress` has run once."""
+    project = copy_project(tmp_path_factory.mktemp("compressed") / "project")
+    run_project(project)
+    return project
+
+
+@pytest.fixture
+def run() -> Callable[..., None]:
+    return run_project

@@ -1,0 +1,203 @@
+"""The whole flow on a few hundred images: what it leaves behind, and what it does not do twice."""
+
+import hashlib
+import json
+import logging
+import re
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import onnxruntime
+import pandas as pd
+import pytest
+from kedro.framework.project import pipelines
+from kedro.validation.exceptions import ParameterValidationError
+
+from model_compression.images import read_image_set
+
+STAGES = ("teacher", "student", "pruned", "quantized")
+COLUMNS = (
+    "stage architecture accuracy accuracy_low accuracy_high accuracy_drop macro_f1 ece parameters "
+    "nonzero_parameters macs file_bytes packed_bytes latency_ms_batch1 latency_ms_batch64 "
+    "size_ratio speedup_batch1 runtime training_seconds"
+).split()
+
+
+def evaluation(project: Path, stage: str) -> dict:
+    path = project / "data" / "smoke" / "08_reporting" / stage / "evaluation.json"
+    return json.loads(path.read_text())
+
+
+def weights_digest(project: Path, stage: str) -> str:
+    path = project / "data" / "smoke" / "06_models" / stage / "model.safetensors"
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def client(project: Path) -> mlflow.MlflowClient:
+    return mlflow.MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+
+
+def runs(project: Path) -> tuple[list, dict]:
+    """The runs of whole pipelines, newest first, and the stages' runs of the newest of them."""
+    store = client(project)
+    experiment = store.get_experiment_by_name("model_compression_smoke")
+    found = store.search_runs([experiment.experiment_id], order_by=["start_time DESC"])
+    parents = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
+    children = {
+        run.data.tags["stage"]: run
+        for run in found
+        if run.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id
+    }
+    return parents, children
+
+
+def test_every_stage_leaves_a_checkpoint_a_file_and_its_judgement(compressed):
+    data = compressed / "data" / "smoke"
+    for stage in STAGES:
+        for name in ("model.safetensors", "model.onnx", "training_state.safetensors"):
+            assert (data / "06_models" / stage / name).stat().st_size > 0
+        for name in (
+            "history.json",
+            "evaluation.json",
+            "classification_report.csv",
+            "confusion_matrix.csv",
+        ):
+            assert (data / "08_reporting" / stage / name).stat().st_size > 0
+        assert len(pd.read_csv(data / "07_model_output" / stage / "predictions.csv")) == 300
+    assert (data / "08_reporting" / "model_card.md").read_text().startswith("---\n")
+
+
+def test_comparison_has_the_promised_columns_and_a_row_a_stage(compressed):
+    table = pd.read_csv(compressed / "data" / "smoke" / "08_reporting" / "comparison.csv")
+    assert list(table.columns) == COLUMNS
+    assert list(table["stage"]) == list(STAGES)
+    assert table.drop(columns="runtime").notna().all().all()
+    assert table["file_bytes"].is_monotonic_decreasing
+
+
+def test_report_needs_no_network(compressed):
+    report = (compressed / "data" / "smoke" / "08_reporting" / "report.html").read_text()
+    assert not re.search(r"<(script|link|img|iframe)[^>]+(src|href)=[\"']?(https?:)?//", report)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_figures_are_those_of_the_file_on_disk(compressed, stage):
+    path = compressed / "data" / "smoke" / "06_models" / stage / "model.onnx"
+    judged = evaluation(compressed, stage)
+    images = read_image_set(compressed / "data" / "smoke" / "05_model_input" / "test")
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (logits,) = session.run(None, {"images": np.asarray(images.images[:])})
+    assert judged["accuracy"] == pytest.approx((logits.argmax(1) == images.labels).mean())
+    assert judged["file_bytes"] == path.stat().st_size
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["classes"]) == list(images.classes)
+    assert metadata["fingerprint"] == judged["fingerprint"]
+
+
+def test_file_and_module_agree(compressed):
+    for stage in STAGES:
+        assert evaluation(compressed, stage)["top1_agreement"] >= 0.999
+
+
+def test_every_quantizable_layer_is_fused(compressed):
+    judged = evaluation(compressed, "quantized")
+    assert judged["quantizable_layers"] > 0
+    assert judged["fused_layers"] == judged["quantizable_layers"]
+
+
+def test_pruned_network_has_fewer_channels_and_costs_less(compressed):
+    student, pruned = evaluation(compressed, "student"), evaluation(compressed, "pruned")
+    assert pruned["parameters"] < student["parameters"]
+    assert pruned["macs"] < student["macs"]
+
+
+def test_each_stage_has_a_nested_run_with_parameters_curves_and_metrics(compressed):
+    parents, children = runs(compressed)
+    assert parents[-1].info.status == "FINISHED"
+    assert set(children) == set(STAGES)
+    for stage, run in children.items():
+        assert run.info.status == "FINISHED"
+        assert run.data.metrics["accuracy"] == pytest.approx(
+            evaluation(compressed, stage)["accuracy"]
+        )
+        steps = [
+            metric.step
+            for metric in client(compressed).get_metric_history(
+                run.info.run_id, "validation_accuracy"
+            )
+        ]
+        assert steps == list(range(1, evaluation(compressed, stage)["epochs"] + 1))
+    assert children["teacher"].data.params["teacher.training.optimizer.name"] == "sgd"
+    assert parents[-1].data.params["pruning.training.epochs"] == "1"
+    assert "quantized.size_ratio" in parents[-1].data.metrics
+
+
+def test_each_stage_has_a_logged_model_with_signature_example_and_metrics(compressed):
+    store = client(compressed)
+    experiment = store.get_experiment_by_name("model_compression_smoke")
+    models = {model.name: model for model in store.search_logged_models([experiment.experiment_id])}
+    assert set(models) == set(STAGES)
+    for stage, model in models.items():
+        measured = {metric.key: metric.value for metric in model.metrics}
+        assert measured["file_bytes"] == evaluation(compressed, stage)["file_bytes"]
+        folder = Path(model.artifact_location.removeprefix("file://"))
+        described = (folder / "MLmodel").read_text()
+        assert "signature" in described
+        assert "saved_input_example_info" in described
+    versions = store.search_model_versions("name='model-compression'")
+    assert {version.model_id for version in versions} == {models["quantized"].model_id}
+
+
+def test_nothing_is_trained_twice(compressed, run, caplog):
+    before = {stage: weights_digest(compressed, stage) for stage in STAGES}
+    with caplog.at_level(logging.INFO):
+        run(compressed)
+    for stage in STAGES:
+        assert f"{stage}: nothing has changed" in caplog.text
+        assert weights_digest(compressed, stage) == before[stage]
+    assert " epochs on cpu" not in caplog.text
+
+
+def test_a_pruning_parameter_leaves_teacher_and_student_alone(compressed, run, caplog):
+    with caplog.at_level(logging.INFO):
+        run(compressed, pruning={"pruning": {"ratio": 0.5}})
+    for stage in ("teacher", "student"):
+        assert f"{stage}: nothing has changed" in caplog.text
+    for stage in ("pruned", "quantized"):
+        assert f"{stage}: its data, parameters or source checkpoints have changed" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"teacher": {"training": {"epochs": 0}}}, r"teacher.*epochs.*greater than 0"),
+        ({"teacher": {"training": {"epoch": 3}}}, r"teacher.*epoch.*[Ee]xtra inputs"),
+        ({"teacher": {"model": {"name": "resnet21"}}}, r"teacher.*resnet21.*resnet20"),
+        ({"distillation": {"distillation": {"method": "dk"}}}, r"distillation.*'kd'"),
+        ({"pruning": {"pruning": {"ratio": 1.5}}}, r"pruning.*ratio.*less than 1"),
+        ({"quantization": {"quantization": {"method": "int4"}}}, r"quantization.*'qat'"),
+        ({"data": {"source": {"kind": "idxx"}}}, r"data.*'idx'.*'folder'"),
+    ],
+)
+def test_an_impossible_parameter_is_refused_before_the_first_node(
+    make_project, run, parameters, message
+):
+    project = make_project("refused")
+    with pytest.raises(ParameterValidationError, match=f"(?s){message}"):
+        run(project, **parameters)
+    assert not (project / "data" / "smoke").exists()
+
+
+def test_pipelines_have_the_stable_names():
+    assert set(pipelines) == {
+        "data_preparation",
+        "teacher",
+        "distillation",
+        "pruning",
+        "quantization",
+        "reporting",
+        "compress",
+        "__default__",
+    }
+    assert pipelines["compress"] == pipelines["__default__"]

@@ -1,0 +1,81 @@
+"""Real processes, really killed: nothing is lost, and the weights come out the same."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from model_compression.models import TensorFileError, read_tensor_file
+
+STAGES = ("teacher", "student", "pruned", "quantized")
+EPOCHS = 3
+SECONDS_TO_WAIT = 240
+
+
+def start(project: Path) -> subprocess.Popen[bytes]:
+    epochs = ",".join(f"{group}.training.epochs={EPOCHS}" for group in ("teacher", "quantization"))
+    command = [sys.executable, "-m", "kedro", "run", "--env=smoke", f"--params={epochs}"]
+    environment = {name: value for name, value in os.environ.items() if "MLFLOW" not in name}
+    with (project / "log.txt").open("ab") as log:
+        return subprocess.Popen(
+            command, cwd=project, stdout=log, stderr=log, env=environment | {"COLUMNS": "160"}
+        )
+
+
+def kill_in(project: Path, stage: str) -> None:
+    """Runs the pipeline and kills it as soon as an epoch of ``stage``, but not its last, is done."""
+    state = project / "data" / "smoke" / "06_models" / stage / "training_state.safetensors"
+    process = start(project)
+    deadline = time.monotonic() + SECONDS_TO_WAIT
+    while not state.exists():
+        assert process.poll() is None, (project / "log.txt").read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    _, header = read_tensor_file(state)
+    assert 0 < header["epoch"] < EPOCHS, "killed too late: the test proves nothing"
+
+
+def finish(project: Path) -> str:
+    process = start(project)
+    assert process.wait(SECONDS_TO_WAIT) == 0, (project / "log.txt").read_text()
+    return (project / "log.txt").read_text()
+
+
+def weights_of(project: Path, stage: str) -> dict[str, torch.Tensor]:
+    path = project / "data" / "smoke" / "06_models" / stage / "model.safetensors"
+    tensors, _ = read_tensor_file(path)
+    return tensors
+
+
+def test_killed_twice_and_run_again_gives_bit_identical_weights(make_project):
+    whole, killed = make_project("whole"), make_project("killed")
+    finish(whole)
+    kill_in(killed, "teacher")
+    kill_in(killed, "quantized")
+    log = finish(killed)
+    assert "teacher: goes on after epoch" in log
+    assert "quantized: goes on after epoch" in log
+    assert "student: nothing has changed" in log
+    for stage in STAGES:
+        expected, actual = weights_of(whole, stage), weights_of(killed, stage)
+        assert expected.keys() == actual.keys()
+        assert all(torch.equal(expected[name], actual[name]) for name in expected), stage
+
+
+def test_damaged_state_stops_the_run_by_name(make_project):
+    project = make_project("damaged")
+    state = project / "data" / "smoke" / "06_models" / "teacher" / "training_state.safetensors"
+    state.parent.mkdir(parents=True)
+    state.write_bytes(b"not a training state")
+    process = start(project)
+    assert process.wait(SECONDS_TO_WAIT) != 0
+    assert "training_state.safetensors" in (project / "log.txt").read_text()
+    with pytest.raises(TensorFileError):
+        read_tensor_file(state)

@@ -1,0 +1,251 @@
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import plotly.io
+import pytest
+from conftest import CLASSES, make_confusion, make_history
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model_compression.reporting import (
+    accuracy_against_latency,
+    accuracy_against_size,
+    comparison_table,
+    confusion_figure,
+    recall_by_class,
+    training_curves,
+)
+from model_compression.reporting.figures.labels import Mark, place_labels
+from model_compression.reporting.figures.tradeoff import _ticks
+from model_compression.reporting.palette import DARK, LIGHT, stage_colours, stage_symbols
+
+
+def named(figure, name):
+    (trace,) = (trace for trace in figure.data if trace.name == name)
+    return trace
+
+
+def texts(figure):
+    return [annotation.text for annotation in figure.layout.annotations]
+
+
+@pytest.fixture
+def comparison(run):
+    return comparison_table(run.evaluations, run.latency)
+
+
+def luminance(colour):
+    channels = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def contrast(first, second):
+    dark, light = sorted([luminance(first), luminance(second)])
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_a_stage_has_the_same_colour_and_mark_in_whatever_company():
+    assert (
+        stage_colours(["quantized"])["quantized"]
+        == stage_colours(CLASSES + ("quantized",))["quantized"]
+    )
+    assert stage_symbols(["pruned", "other"])["pruned"] == stage_symbols(["pruned"])["pruned"]
+    four = stage_colours(["teacher", "student", "pruned", "quantized", "mine", "yours"])
+    assert len(set(four.values())) == 6
+    assert stage_colours(["mine", "mine"]) == {"mine": four["mine"]}
+
+
+def test_colours_are_seen_on_both_papers_and_text_is_readable():
+    for neutrals in (LIGHT, DARK):
+        stages = ["teacher", "student", "pruned", "quantized", "a", "b", "c"]
+        assert all(contrast(c, neutrals.paper) >= 3 for c in stage_colours(stages).values())
+        assert contrast(neutrals.ink, neutrals.paper) >= 7
+        assert contrast(neutrals.muted, neutrals.surface) >= 4.5
+
+
+def test_the_path_goes_through_the_stages_in_order_with_their_intervals(comparison, run):
+    figure = accuracy_against_size(comparison)
+    path = named(figure, "path")
+    assert list(path.x) == [1_102_340, 316_920, 165_810, 46_720]
+    assert list(path.y) == pytest.approx([e["accuracy"] for e in run.evaluations.values()])
+    bars = named(figure, "student").error_y
+    assert bars.array[0] == pytest.approx(bars.arrayminus[0])
+    assert texts(figure) == ["teacher", "student", "pruned", "quantized"]
+    assert figure.layout.xaxis.type == "log"
+
+
+def test_the_size_can_be_that_of_the_packed_file(comparison):
+    figure = accuracy_against_size(comparison, "packed_bytes", "Packed")
+    assert named(figure, "path").x[-1] == 36_980
+
+
+def test_latency_has_the_quartiles_as_bars(comparison, run):
+    figure = accuracy_against_latency(comparison, run.latency, batch_size=64)
+    values = run.latency.query("stage == 'pruned' and batch_size == 64")["latency_ms"]
+    trace = named(figure, "pruned")
+    assert trace.x[0] == pytest.approx(values.median())
+    assert trace.error_x.array[0] == pytest.approx(values.quantile(0.75) - values.median())
+    assert trace.error_x.arrayminus[0] == pytest.approx(values.median() - values.quantile(0.25))
+    assert "batch of 64" in figure.layout.title.text
+
+
+def test_stages_without_a_number_are_left_out_of_the_path(comparison, run):
+    comparison.loc[1, "accuracy"] = math.nan
+    comparison.loc[2, ["accuracy_low", "accuracy_high"]] = math.nan
+    figure = accuracy_against_latency(comparison, run.latency[run.latency["stage"] != "quantized"])
+    assert texts(figure) == ["teacher", "pruned"]
+    assert named(figure, "pruned").error_y.array[0] == 0
+
+
+def test_figures_without_any_number_say_so(comparison, run):
+    nothing = run.latency.iloc[:0]
+    assert texts(accuracy_against_latency(comparison, nothing)) == ["Latency not measured"]
+    assert texts(training_curves({})) == ["Validation accuracy not measured"]
+    assert texts(training_curves({"teacher": [{"epoch": 1}]}, "loss")) == [
+        "Validation loss not measured"
+    ]
+    assert texts(recall_by_class({})) == ["Recall by class not measured"]
+
+
+def test_a_table_without_the_column_is_refused_by_name(comparison):
+    with pytest.raises(ValueError, match=r"comparison table lacks the columns \['file_bytes'\]"):
+        accuracy_against_size(comparison.drop(columns="file_bytes"))
+
+
+def test_one_stage_alone_can_be_drawn(comparison, run):
+    alone = comparison.iloc[:1]
+    for figure in (accuracy_against_size(alone), accuracy_against_latency(alone, run.latency)):
+        low, high = figure.layout.xaxis.range
+        assert low < high
+        assert len(figure.layout.xaxis.tickvals) >= 1
+
+
+@given(st.floats(-3, 9), st.floats(0.16, 6))
+def test_an_axis_has_a_few_round_ticks_within_its_limits(low, span):
+    ticks = _ticks(10**low, 10 ** (low + span))
+    assert 2 <= len(ticks) <= 5
+    assert ticks == sorted(ticks)
+    assert all(10**low <= tick <= 10 ** (low + span) for tick in ticks)
+
+
+def test_curves_mark_the_best_validation_epoch(run):
+    figure = training_curves(run.histories)
+    rows = run.histories["teacher"]
+    best = max(rows, key=lambda row: row["validation_accuracy"])
+    mark = named(figure, "teacher, best epoch")
+    assert (mark.x[0], mark.y[0]) == (best["epoch"], best["validation_accuracy"])
+    assert texts(figure) == list(run.histories)
+    loss = named(training_curves(run.histories, "loss"), "teacher, best epoch")
+    assert loss.y[0] == min(row["validation_loss"] for row in rows)
+
+
+def test_losses_of_different_objectives_are_not_compared(run):
+    names = {trace.name for trace in training_curves(run.histories, "loss").data}
+    assert "teacher, training" not in names
+    assert "teacher, validation" in names
+
+
+def test_missing_epochs_leave_gaps_and_a_single_epoch_is_seen():
+    rows = make_history(3, 0.9)
+    rows[1]["validation_accuracy"] = None
+    figure = training_curves({"teacher": rows, "student": make_history(1, 0.8)})
+    assert named(figure, "teacher, validation").y[1] is None
+    assert named(figure, "student, validation").mode == "markers"
+
+
+def test_losses_above_one_are_not_shown_as_percentages():
+    rows = [{"epoch": 1, "validation_loss": 2.3}, {"epoch": 2, "validation_loss": 0.5}]
+    trace = named(training_curves({"teacher": rows}, "loss"), "teacher, validation")
+    assert list(trace.customdata) == ["2.300", "0.500"]
+
+
+def test_a_matrix_has_counts_as_text_and_row_shares_as_colour(run):
+    confusion = run.confusions["student"]
+    heat = named(confusion_figure(confusion, "student"), "student")
+    assert heat.text[0][0] == "880"
+    assert float(heat.z[6][6]) ** 2 == pytest.approx(0.78, abs=2e-3)
+    assert list(heat.x) == list(heat.y) == list(CLASSES)
+
+
+def test_a_class_without_images_has_no_colour(run):
+    confusion = run.confusions["student"].copy()
+    confusion.iloc[3] = 0
+    heat = named(confusion_figure(confusion, "student"), "student")
+    assert not any(heat.z[3])
+    assert set(heat.text[3]) == {""}
+
+
+def test_of_very_many_classes_those_with_the_most_errors_are_kept():
+    counts = np.diag(np.full(100, 50))
+    counts[7, 93] = 40
+    names = [f"c{index}" for index in range(100)]
+    figure = confusion_figure(pd.DataFrame(counts, names, names), "teacher", largest=2)
+    heat = named(figure, "teacher")
+    assert list(heat.x) == ["c7", "c93"]
+    assert "the 2 of 100 classes with the most errors" in figure.layout.title.text
+    many = named(confusion_figure(pd.DataFrame(counts, names, names), "teacher"), "teacher")
+    assert many.text is None
+    assert len(many.x) == 60
+
+
+def test_a_matrix_read_without_its_index_is_refused(run):
+    with pytest.raises(ValueError, match="index_col=0"):
+        confusion_figure(run.confusions["student"].reset_index(), "student")
+
+
+def test_recall_starts_with_the_class_that_is_hardest_for_the_teacher(run):
+    figure = recall_by_class(run.confusions)
+    assert figure.layout.yaxis.ticktext[0] == "Shirt"
+    assert named(figure, "teacher").x[0] == pytest.approx(0.83)
+    assert named(figure, "quantized").x[0] == pytest.approx(0.76)
+
+
+def test_recall_of_stages_with_other_classes_is_refused(run):
+    run.confusions["student"] = make_confusion([0.9] * 10, 0).iloc[:5, :5]
+    with pytest.raises(ValueError, match="teacher and student have different classes"):
+        recall_by_class(run.confusions)
+
+
+def test_names_are_shown_literally_and_never_as_markup(run):
+    names = ["<script>alert(1)</script>", *CLASSES[1:]]
+    confusion = pd.DataFrame(run.confusions["teacher"].to_numpy(), names, names)
+    for figure in (
+        confusion_figure(confusion, "<b>x</b>"),
+        recall_by_class({"<b>x</b>": confusion}),
+        training_curves({"<b>x</b>": make_history(3, 0.9)}),
+    ):
+        content = json.dumps(figure.to_dict(), default=str)
+        assert "<script" not in content
+        assert "<b>x</b>" not in content
+
+
+def test_figures_survive_a_json_file(comparison, run):
+    for figure in (
+        accuracy_against_size(comparison),
+        training_curves(run.histories),
+        confusion_figure(run.confusions["teacher"], "teacher"),
+        recall_by_class(run.confusions),
+    ):
+        read = plotly.io.from_json(figure.to_json())
+        assert read.to_json() == figure.to_json()
+        assert read.layout.paper_bgcolor == LIGHT.paper
+
+
+@given(st.lists(st.tuples(st.floats(0, 270), st.floats(0, 240)), max_size=4))
+def test_labels_avoid_each_other_wherever_that_is_possible(points):
+    marks = [Mark("student", x, y, y, y) for x, y in points]
+    places = place_labels(marks)
+    assert len(places) == len(marks)
+    for index, place in enumerate(places):
+        assert all(place.overlap(other) == 0 for other in places[:index])
+
+
+def test_a_label_makes_way_for_a_line():
+    mark = Mark("student", 135, 120, 120, 120)
+    (free,) = place_labels([mark])
+    (placed,) = place_labels([mark], [[(0, free.bottom + 5), (270, free.bottom + 5)]])
+    assert free.overlap(placed) < (free.right - free.left) * 16
+    assert not placed.bottom < free.bottom + 5 < placed.top

@@ -1,0 +1,221 @@
+import logging
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from model_compression.images import AugmentationParameters
+from model_compression.models import Checkpoint, ModelSpec, build_model
+from model_compression.training import (
+    CrossEntropy,
+    LossOutput,
+    Trainee,
+    TrainingDivergedError,
+    TrainingSettings,
+    fit,
+    read_training_state,
+    write_training_state,
+)
+
+SPEC = ModelSpec(name="resnet8", options={"width": 4}, input_shape=(1, 12, 12), classes=3)
+
+
+def settings(**changes) -> TrainingSettings:
+    values = {
+        "epochs": 4,
+        "batch_size": 16,
+        "optimizer": {"name": "sgd", "learning_rate": 0.05},
+        "schedule": {"name": "warmup_cosine", "warmup_epochs": 1},
+        "precision": "float32",
+        "augmentation": AugmentationParameters(),
+    }
+    return TrainingSettings.model_validate(values | changes)
+
+
+@pytest.fixture
+def start(tiny_normalization) -> Checkpoint:
+    return Checkpoint(
+        spec=SPEC,
+        weights={},
+        stage="teacher",
+        fingerprint="f1",
+        classes=("top", "middle", "bottom"),
+        normalization=tiny_normalization,
+    )
+
+
+def prepare() -> Trainee:
+    torch.manual_seed(0)
+    return Trainee(build_model(SPEC), CrossEntropy())
+
+
+def equal(first, second) -> bool:
+    return first.keys() == second.keys() and all(
+        torch.equal(first[name], second[name]) for name in first
+    )
+
+
+class WithProjection(CrossEntropy):
+    """An objective that learns something of its own, as a feature distillation does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1, 3))
+
+    def forward(self, batch, model):
+        logits = model(batch.images).float()
+        loss = nn.functional.cross_entropy(logits * self.scale, batch.labels)
+        return LossOutput(loss, logits)
+
+
+class Dropping(nn.Module):
+    """A network that draws random numbers while it trains."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(144, 3))
+
+    def forward(self, images):
+        return self.layers(images)
+
+
+def test_training_learns_and_says_what_it_did(tiny_images, start):
+    states = list(fit(prepare, start, tiny_images, tiny_images, settings(epochs=6)))
+    assert [state.epoch for state in states] == [1, 2, 3, 4, 5, 6]
+    assert [state.finished for state in states] == [False] * 5 + [True]
+    history = states[-1].history
+    assert history[-1]["validation_accuracy"] > 0.9
+    assert history[-1]["train_loss"] < history[0]["train_loss"]
+    assert set(history[0]) == {
+        "epoch",
+        "learning_rate",
+        "train_loss",
+        "train_accuracy",
+        "validation_loss",
+        "validation_accuracy",
+        "seconds",
+    }
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"optimizer": {"name": "adamw", "learning_rate": 0.01}},
+        {"ema_decay": 0.8, "gradient_clip": 1.0},
+        {"precision": "bfloat16", "channels_last": False, "augmentation": None},
+    ],
+)
+@pytest.mark.parametrize("make", [prepare, lambda: Trainee(Dropping(), WithProjection())])
+def test_resumed_training_reaches_bit_identical_weights(
+    tiny_images, start, tmp_path, changes, make
+):
+    def prepared() -> Trainee:
+        torch.manual_seed(0)
+        return make()
+
+    arguments = (prepared, start, tiny_images, tiny_images, settings(**changes))
+    *_, whole = fit(*arguments)
+    interrupted = fit(*arguments)
+    next(interrupted)
+    write_training_state(next(interrupted), tmp_path / "state.safetensors")
+    interrupted.close()
+    torch.manual_seed(12345)
+    *_, resumed = fit(*arguments, read_training_state(tmp_path / "state.safetensors"))
+    assert equal(whole.weights, resumed.weights)
+    assert equal(whole.averaged, resumed.averaged)
+    assert equal(whole.objective, resumed.objective)
+    assert equal(whole.best.weights, resumed.best.weights)
+    assert [row["train_loss"] for row in whole.history] == [
+        row["train_loss"] for row in resumed.history
+    ]
+
+
+def test_finished_training_is_reused_without_being_prepared(tiny_images, start):
+    *_, finished = fit(prepare, start, tiny_images, tiny_images, settings(epochs=2))
+
+    def fail() -> Trainee:
+        raise AssertionError("nothing is left to train")
+
+    again = list(fit(fail, start, tiny_images, tiny_images, settings(epochs=2), finished))
+    assert again == [finished]
+
+
+def test_changed_fingerprint_starts_over_and_says_so(tiny_images, start, caplog):
+    *_, finished = fit(prepare, start, tiny_images, tiny_images, settings(epochs=2))
+    changed = replace(start, fingerprint="f2")
+    with caplog.at_level(logging.INFO):
+        states = list(fit(prepare, changed, tiny_images, tiny_images, settings(epochs=2), finished))
+    assert [state.epoch for state in states] == [1, 2]
+    assert "teacher: its data, parameters or source checkpoints have changed" in caplog.text
+
+
+def test_nan_stops_the_stage_and_names_epoch_and_remedy(tiny_images, start):
+    class TurnsNan(CrossEntropy):
+        def forward(self, batch, model):
+            output = super().forward(batch, model)
+            return LossOutput(
+                output.loss * (float("nan") if batch.epoch == 1 else 1), output.logits
+            )
+
+    def poisoned() -> Trainee:
+        return Trainee(build_model(SPEC), TurnsNan())
+
+    stream = fit(poisoned, start, tiny_images, tiny_images, settings())
+    good = next(stream)
+    with pytest.raises(
+        TrainingDivergedError, match=r"epoch 2; the state after epoch 1 is kept.*learning_rate"
+    ):
+        next(stream)
+    assert all(torch.isfinite(value).all() for value in good.weights.values())
+
+
+def test_nan_in_the_first_epoch_says_that_nothing_is_kept(tiny_images, start):
+    huge = settings(optimizer={"name": "sgd", "learning_rate": 1e30})
+    with pytest.raises(TrainingDivergedError, match="no epoch was finished"):
+        next(fit(prepare, start, tiny_images, tiny_images, huge))
+
+
+def test_best_epoch_is_chosen_on_validation_not_the_last(tiny_images, start):
+    def forgets() -> Trainee:
+        model = prepare().model
+
+        def before_epoch(epoch: int) -> None:
+            if epoch == 3:
+                with torch.no_grad():
+                    for parameter in model.parameters():
+                        parameter.zero_()
+
+        return Trainee(model, CrossEntropy(), before_epoch=before_epoch)
+
+    states = list(fit(forgets, start, tiny_images, tiny_images, settings()))
+    accuracies = [row["validation_accuracy"] for row in states[-1].history]
+    best_epoch = states[-1].best.details["best_epoch"]
+    assert accuracies[best_epoch - 1] == max(accuracies)
+    assert best_epoch < 4
+    assert equal(states[-1].best.weights, states[best_epoch - 1].weights)
+
+
+def test_averaged_weights_are_the_ones_kept(tiny_images, start):
+    *_, state = fit(prepare, start, tiny_images, tiny_images, settings(ema_decay=0.5))
+    assert not equal(state.averaged, state.weights)
+    if state.best.details["best_epoch"] == state.epoch:
+        assert equal(state.best.weights, state.averaged)
+
+
+def test_hook_after_each_step_sees_every_update(tiny_images, start):
+    calls = []
+
+    def counted() -> Trainee:
+        return Trainee(build_model(SPEC), CrossEntropy(), after_step=lambda: calls.append(1))
+
+    list(fit(counted, start, tiny_images, tiny_images, settings(epochs=2)))
+    assert len(calls) == 2 * (96 // 16)
+
+
+def test_warm_up_reaches_the_peak_learning_rate(tiny_images, start):
+    *_, state = fit(prepare, start, tiny_images, tiny_images, settings())
+    rates = [row["learning_rate"] for row in state.history]
+    assert rates[0] == pytest.approx(0.05)
+    assert rates == sorted(rates, reverse=True)
