@@ -1,11 +1,5 @@
 """Kedro's project settings."""
 
-import warnings
-
-# Of the libraries to each other, and nothing that a user of this project could mend.
-warnings.filterwarnings("ignore", message=r"\s*register_new_resolver\(\) is deprecated")
-warnings.filterwarnings("ignore", message=r".*Add type hints to the `predict` method")
-
 from kedro.config import OmegaConfigLoader
 
 from model_compression.tracking import Tracking

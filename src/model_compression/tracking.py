@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.io import CatalogProtocol
+from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 from kedro_mlflow.framework.hooks.mlflow_hook import MlflowHook
@@ -67,7 +67,7 @@ class Tracking(MlflowHook):  # type: ignore[misc]
 
     @hook_impl
     def before_pipeline_run(
-        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
     ) -> None:
         """Opens the run and notes which stages are going to need one of their own."""
         super().before_pipeline_run(run_params, pipeline, catalog)
@@ -83,7 +83,7 @@ class Tracking(MlflowHook):  # type: ignore[misc]
         """Opens the stage's run before its first node, and logs the node's parameters."""
         if not self._is_mlflow_enabled:
             return
-        runs = [self.run_id]
+        runs = [str(self.run_id)]
         stage = self._stages.get(node.namespace or "")
         if stage is not None:
             if stage.run_id is None:
@@ -107,7 +107,7 @@ class Tracking(MlflowHook):  # type: ignore[misc]
         if not self._is_mlflow_enabled:
             return
         stage = self._stages.get(node.namespace or "")
-        run_id = stage.run_id if stage is not None else self.run_id
+        run_id = str(self.run_id if stage is None else stage.run_id)
         dataset = self._catalog.get(dataset_name)
         kind = dict((getattr(dataset, "metadata", None) or {}).get("mlflow") or {})
         match kind.pop("as", None):
@@ -134,12 +134,12 @@ class Tracking(MlflowHook):  # type: ignore[misc]
                     "metrics, comparison, model or artifact"
                 )
         if stage is not None and stage.nodes_left == 0 and dataset_name == node.outputs[-1]:
-            self._client.set_terminated(stage.run_id, "FINISHED")
+            self._client.set_terminated(run_id, "FINISHED")
             stage.run_id = None
 
     @hook_impl
     def after_pipeline_run(
-        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
     ) -> None:
         """Ends what is still open: a stage of which only some nodes were asked for."""
         self._end_stages("FINISHED")
@@ -151,7 +151,7 @@ class Tracking(MlflowHook):  # type: ignore[misc]
         error: Exception,
         run_params: dict[str, Any],
         pipeline: Pipeline,
-        catalog: CatalogProtocol,
+        catalog: DataCatalog,
     ) -> None:
         """Ends the open runs as failed."""
         self._end_stages("FAILED")
@@ -175,7 +175,7 @@ class Tracking(MlflowHook):  # type: ignore[misc]
                 self._client.set_terminated(stage.run_id, status)
                 stage.run_id = None
 
-    def _log_parameters(self, run_id: str | None, group: str, value: Any) -> None:
+    def _log_parameters(self, run_id: str, group: str, value: Any) -> None:
         dumped = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
         params = [
             Param(name, str(leaf)[:MAX_PARAM_VAL_LENGTH])
@@ -185,7 +185,7 @@ class Tracking(MlflowHook):  # type: ignore[misc]
 
     def _log_history(
         self,
-        run_id: str | None,
+        run_id: str,
         stage: _Stage | None,
         dataset_name: str,
         rows: list[dict[str, Any]],
@@ -203,9 +203,7 @@ class Tracking(MlflowHook):  # type: ignore[misc]
         if stage is not None:
             stage.rows_logged[dataset_name] = len(rows)
 
-    def _log_metrics(
-        self, run_id: str | None, values: dict[str, Any], model_id: str | None
-    ) -> None:
+    def _log_metrics(self, run_id: str, values: dict[str, Any], model_id: str | None) -> None:
         now = time.time_ns() // 1_000_000
         metrics = [
             Metric(key, float(value), now, 0, model_id=model_id)
@@ -215,7 +213,7 @@ class Tracking(MlflowHook):  # type: ignore[misc]
         self._client.log_batch(run_id, metrics=metrics)
 
 
-def _log_model(run_id: str | None, model: OnnxModel, registered_name: str | None = None) -> str:
+def _log_model(run_id: str, model: OnnxModel, registered_name: str | None = None) -> str:
     """Logs the deployable as an MLflow LoggedModel of the run; its identifier."""
     channels, height, width = model.input_shape
     signature = ModelSignature(

@@ -12,16 +12,33 @@ import onnxruntime
 import pandas as pd
 import pytest
 from kedro.framework.project import pipelines
+from kedro.io import DatasetError
 from kedro.validation.exceptions import ParameterValidationError
 
 from model_compression.images import read_image_set
 
 STAGES = ("teacher", "student", "pruned", "quantized")
-COLUMNS = (
-    "stage architecture accuracy accuracy_low accuracy_high accuracy_drop macro_f1 ece parameters "
-    "nonzero_parameters macs file_bytes packed_bytes latency_ms_batch1 latency_ms_batch64 "
-    "size_ratio speedup_batch1 runtime training_seconds"
-).split()
+COLUMNS = [
+    "stage",
+    "architecture",
+    "accuracy",
+    "accuracy_low",
+    "accuracy_high",
+    "accuracy_drop",
+    "macro_f1",
+    "ece",
+    "parameters",
+    "nonzero_parameters",
+    "macs",
+    "file_bytes",
+    "packed_bytes",
+    "latency_ms_batch1",
+    "latency_ms_batch64",
+    "size_ratio",
+    "speedup_batch1",
+    "runtime",
+    "training_seconds",
+]
 
 
 def evaluation(project: Path, stage: str) -> dict:
@@ -145,8 +162,8 @@ def test_each_stage_has_a_logged_model_with_signature_example_and_metrics(compre
         described = (folder / "MLmodel").read_text()
         assert "signature" in described
         assert "saved_input_example_info" in described
-    versions = store.search_model_versions("name='model-compression'")
-    assert {version.model_id for version in versions} == {models["quantized"].model_id}
+    versions = store.search_model_versions("name='model-compression-smoke'")
+    assert [version.source for version in versions] == [f"models:/{models['quantized'].model_id}"]
 
 
 def test_nothing_is_trained_twice(compressed, run, caplog):
@@ -201,3 +218,23 @@ def test_pipelines_have_the_stable_names():
         "__default__",
     }
     assert pipelines["compress"] == pipelines["__default__"]
+
+
+def test_a_failed_run_ends_as_failed_in_mlflow_and_keeps_the_stages_before(make_project, run):
+    project = make_project("failed")
+    state = project / "data" / "smoke" / "06_models" / "student" / "training_state.safetensors"
+    state.parent.mkdir(parents=True)
+    state.write_bytes(b"not a training state")
+    with pytest.raises(DatasetError, match=r"student.training_state\.safetensors"):
+        run(project)
+    parents, children = runs(project)
+    assert parents[0].info.status == "FAILED"
+    assert children["teacher"].info.status in {"FINISHED", "FAILED"}
+    assert (project / "data" / "smoke" / "06_models" / "teacher" / "model.safetensors").exists()
+
+
+def test_a_missing_source_says_which_file_is_wanted(make_project, run):
+    project = make_project("missing")
+    run(project, "data_preparation")
+    with pytest.raises(DatasetError, match=r"teacher.model\.safetensors"):
+        run(project, "distillation")

@@ -28,7 +28,7 @@ def start(project: Path) -> subprocess.Popen[bytes]:
 
 
 def kill_in(project: Path, stage: str) -> None:
-    """Runs the pipeline and kills it as soon as an epoch of ``stage``, but not its last, is done."""
+    """Runs the pipeline and kills it when an epoch of ``stage``, but not its last, is done."""
     state = project / "data" / "smoke" / "06_models" / stage / "training_state.safetensors"
     process = start(project)
     deadline = time.monotonic() + SECONDS_TO_WAIT

@@ -190,6 +190,19 @@ def make_run() -> SimpleNamespace:
     )
 
 
+@pytest.fixture(scope="session")
+def sample() -> SimpleNamespace:
+    """The makers of sample results, for tests that need others than a run's."""
+    return SimpleNamespace(
+        classes=CLASSES,
+        stages=STAGES,
+        confusion=make_confusion,
+        history=make_history,
+        latency=make_latency,
+        run=make_run,
+    )
+
+
 @pytest.fixture
 def run() -> SimpleNamespace:
     return make_run()

@@ -1,11 +1,11 @@
 import json
 import math
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 import plotly.io
 import pytest
-from conftest import CLASSES, make_confusion, make_history
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,7 +50,7 @@ def contrast(first, second):
 def test_a_stage_has_the_same_colour_and_mark_in_whatever_company():
     assert (
         stage_colours(["quantized"])["quantized"]
-        == stage_colours(CLASSES + ("quantized",))["quantized"]
+        == stage_colours((*"abc", "quantized"))["quantized"]
     )
     assert stage_symbols(["pruned", "other"])["pruned"] == stage_symbols(["pruned"])["pruned"]
     four = stage_colours(["teacher", "student", "pruned", "quantized", "mine", "yours"])
@@ -126,7 +126,8 @@ def test_one_stage_alone_can_be_drawn(comparison, run):
 @given(st.floats(-3, 9), st.floats(0.16, 6))
 def test_an_axis_has_a_few_round_ticks_within_its_limits(low, span):
     ticks = _ticks(10**low, 10 ** (low + span))
-    assert 2 <= len(ticks) <= 5
+    assert 2 <= len(ticks) <= 6
+    assert all(b / a >= 10 ** (span / 5) * 0.999 for a, b in pairwise(ticks))
     assert ticks == sorted(ticks)
     assert all(10**low <= tick <= 10 ** (low + span) for tick in ticks)
 
@@ -148,10 +149,10 @@ def test_losses_of_different_objectives_are_not_compared(run):
     assert "teacher, validation" in names
 
 
-def test_missing_epochs_leave_gaps_and_a_single_epoch_is_seen():
-    rows = make_history(3, 0.9)
+def test_missing_epochs_leave_gaps_and_a_single_epoch_is_seen(sample):
+    rows = sample.history(3, 0.9)
     rows[1]["validation_accuracy"] = None
-    figure = training_curves({"teacher": rows, "student": make_history(1, 0.8)})
+    figure = training_curves({"teacher": rows, "student": sample.history(1, 0.8)})
     assert named(figure, "teacher, validation").y[1] is None
     assert named(figure, "student, validation").mode == "markers"
 
@@ -162,12 +163,12 @@ def test_losses_above_one_are_not_shown_as_percentages():
     assert list(trace.customdata) == ["2.300", "0.500"]
 
 
-def test_a_matrix_has_counts_as_text_and_row_shares_as_colour(run):
+def test_a_matrix_has_counts_as_text_and_row_shares_as_colour(run, sample):
     confusion = run.confusions["student"]
     heat = named(confusion_figure(confusion, "student"), "student")
     assert heat.text[0][0] == "880"
     assert float(heat.z[6][6]) ** 2 == pytest.approx(0.78, abs=2e-3)
-    assert list(heat.x) == list(heat.y) == list(CLASSES)
+    assert list(heat.x) == list(heat.y) == list(sample.classes)
 
 
 def test_a_class_without_images_has_no_colour(run):
@@ -203,19 +204,19 @@ def test_recall_starts_with_the_class_that_is_hardest_for_the_teacher(run):
     assert named(figure, "quantized").x[0] == pytest.approx(0.76)
 
 
-def test_recall_of_stages_with_other_classes_is_refused(run):
-    run.confusions["student"] = make_confusion([0.9] * 10, 0).iloc[:5, :5]
+def test_recall_of_stages_with_other_classes_is_refused(run, sample):
+    run.confusions["student"] = sample.confusion([0.9] * 10, 0).iloc[:5, :5]
     with pytest.raises(ValueError, match="teacher and student have different classes"):
         recall_by_class(run.confusions)
 
 
-def test_names_are_shown_literally_and_never_as_markup(run):
-    names = ["<script>alert(1)</script>", *CLASSES[1:]]
+def test_names_are_shown_literally_and_never_as_markup(run, sample):
+    names = ["<script>alert(1)</script>", *sample.classes[1:]]
     confusion = pd.DataFrame(run.confusions["teacher"].to_numpy(), names, names)
     for figure in (
         confusion_figure(confusion, "<b>x</b>"),
         recall_by_class({"<b>x</b>": confusion}),
-        training_curves({"<b>x</b>": make_history(3, 0.9)}),
+        training_curves({"<b>x</b>": sample.history(3, 0.9)}),
     ):
         content = json.dumps(figure.to_dict(), default=str)
         assert "<script" not in content
@@ -230,11 +231,11 @@ def test_figures_survive_a_json_file(comparison, run):
         recall_by_class(run.confusions),
     ):
         read = plotly.io.from_json(figure.to_json())
-        assert read.to_json() == figure.to_json()
+        assert json.loads(read.to_json()) == json.loads(figure.to_json())
         assert read.layout.paper_bgcolor == LIGHT.paper
 
 
-@given(st.lists(st.tuples(st.floats(0, 270), st.floats(0, 240)), max_size=4))
+@given(st.lists(st.tuples(st.floats(70, 200), st.floats(60, 180)), max_size=4))
 def test_labels_avoid_each_other_wherever_that_is_possible(points):
     marks = [Mark("student", x, y, y, y) for x, y in points]
     places = place_labels(marks)

@@ -61,10 +61,8 @@ def render(run, **options):
 
 
 @pytest.fixture(scope="module")
-def document():
-    from conftest import make_run
-
-    return render(make_run())
+def document(sample):
+    return render(sample.run())
 
 
 @pytest.fixture(scope="module")

@@ -129,7 +129,11 @@ def test_a_factor_never_reads_backwards(ratio):
 
 def test_an_unknown_factor_is_missing():
     assert units.factor(math.nan, more="", less="", same="") == units.MISSING
-    assert units.times(math.nan) == units.MISSING
+    assert units.times(math.nan) == units.unsigned_points(math.nan) == units.MISSING
+
+
+def test_zero_has_no_magnitude():
+    assert units.significant(0) == "0"
 
 
 @pytest.mark.parametrize(
@@ -138,8 +142,7 @@ def test_an_unknown_factor_is_missing():
         (0.0, "p < 0.001"),
         (1e-30, "p < 0.001"),
         (0.0499, "p = 0.0499"),
-        (0.0501, "p = 0.0501"),
-        (0.05, "p = 0.050"),
+        (0.0501, "p = 0.050"),
         (0.3111, "p = 0.31"),
         (1.0, "p = 1.00"),
         (math.nan, "not tested"),

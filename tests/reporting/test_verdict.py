@@ -1,7 +1,6 @@
 import math
 
 import pytest
-from conftest import STAGES, make_latency
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,16 +17,20 @@ def judge(run, **changes):
     return verdict(run.evaluations, run.latency)
 
 
-def latency(teacher, student, pruned, quantized):
-    """Medians at batch 1 and 64 by stage."""
-    medians = zip(STAGES, (teacher, student, pruned, quantized), strict=True)
-    return make_latency(
-        {
-            (stage, size): ms
-            for stage, pair in medians
-            for size, ms in zip((1, 64), pair, strict=True)
-        }
-    )
+@pytest.fixture
+def latency(sample):
+    """Makes times from the medians at batch 1 and 64 of every stage."""
+
+    def make(*medians):
+        return sample.latency(
+            {
+                (stage, batch_size): milliseconds
+                for stage, pair in zip(sample.stages, medians, strict=True)
+                for batch_size, milliseconds in zip((1, 64), pair, strict=True)
+            }
+        )
+
+    return make
 
 
 def test_the_verdict_says_what_was_gained_in_numbers_with_units(run):
@@ -94,7 +97,7 @@ def test_what_is_missing_is_said_to_be_missing(run):
     assert "the test images" in judge(run, accuracy=0.9).cost
 
 
-def test_a_larger_and_slower_file_is_not_sold_as_a_gain(run):
+def test_a_larger_and_slower_file_is_not_sold_as_a_gain(run, latency):
     run.latency = latency((1, 9), (2, 9), (3, 9), (4, 9))
     gain = plain(judge(run, file_bytes=2_204_680).gain)
     assert "2.00\u00d7 larger than the teacher" in gain
@@ -102,12 +105,12 @@ def test_a_larger_and_slower_file_is_not_sold_as_a_gain(run):
     assert "slower" in gain
 
 
-def test_smaller_but_slower_is_joined_by_but(run):
+def test_smaller_but_slower_is_joined_by_but(run, latency):
     run.latency = latency((1, 9), (2, 9), (3, 9), (4, 9))
     assert " but classifies one image " in judge(run).gain
 
 
-def test_int8_slower_than_its_float_source_is_said(run):
+def test_int8_slower_than_its_float_source_is_said(run, latency):
     run.latency = latency((0.08, 4), (0.06, 3), (0.02, 2), (0.035, 3))
     (warning,) = map(plain, judge(run).warnings)
     assert warning.startswith(
@@ -117,7 +120,7 @@ def test_int8_slower_than_its_float_source_is_said(run):
     assert "slower at batch 64 (3" in warning
 
 
-def test_int8_that_is_faster_only_in_batches_is_said(run):
+def test_int8_that_is_faster_only_in_batches_is_said(run, latency):
     run.latency = latency((0.08, 4), (0.06, 3), (0.02, 2), (0.035, 1))
     (warning,) = map(plain, judge(run).warnings)
     assert warning.startswith("Int8 is not faster everywhere: ")
@@ -125,7 +128,7 @@ def test_int8_that_is_faster_only_in_batches_is_said(run):
     assert "faster at batch 64" in warning
 
 
-def test_masks_that_speed_nothing_up_are_said_to(run):
+def test_masks_that_speed_nothing_up_are_said_to(run, latency):
     run.latency = latency((8, 80), (4, 40), (4, 40), (1, 10))
     run.evaluations["pruned"]["nonzero_parameters"] = 10_000
     (warning,) = judge(run).warnings
@@ -134,7 +137,7 @@ def test_masks_that_speed_nothing_up_are_said_to(run):
     assert warning.endswith("Zeros among dense weights are multiplied like any others.")
 
 
-def test_a_stage_that_is_faster_only_in_part_is_said_to(run):
+def test_a_stage_that_is_faster_only_in_part_is_said_to(run, latency):
     run.latency = latency((8, 80), (4, 40), (5, 20), (1, 10))
     (warning,) = judge(run).warnings
     assert warning.startswith("The pruned file is not faster everywhere than the student one")
@@ -170,12 +173,14 @@ numbers = st.one_of(st.none(), st.just(math.nan), st.floats(0, 1))
 
 
 @given(numbers, numbers, st.one_of(st.none(), st.integers(0, 10**10)))
-def test_whatever_is_stored_the_verdict_is_two_sentences_without_nan(accuracy, p, file_bytes):
+def test_whatever_is_stored_the_verdict_is_two_sentences_without_nan(
+    sample, accuracy, p, file_bytes
+):
     evaluations = {
         "teacher": {"accuracy": 0.9, "file_bytes": 1000},
         "student": {"accuracy": accuracy, "file_bytes": file_bytes, "paired": {"p_value": p}},
     }
-    judged = verdict(evaluations, make_latency({("teacher", 1): 1.0}))
+    judged = verdict(evaluations, sample.latency({("teacher", 1): 1.0}))
     for sentence in (judged.gain, judged.cost):
         assert sentence.endswith(".")
         assert "nan" not in sentence

@@ -7,7 +7,7 @@ from model_compression.training.hardware import autocast, resolve_device, resolv
 
 def test_cuda_without_a_device_is_refused_by_name(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match="device is 'cuda'.*'auto' or 'cpu'"):
+    with pytest.raises(ValueError, match=r"device is 'cuda'.*'auto' or 'cpu'"):
         resolve_device("cuda")
 
 

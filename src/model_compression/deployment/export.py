@@ -60,11 +60,12 @@ def export_onnx(
             f"The images have {input_shape[0]} channels, the normalisation has {channels}; "
             "compute it on the images that the network was trained on."
         )
-    model = _trace(module, input_shape)
-    take_bytes(model.graph, normalization)
-    write_global_pooling(model.graph)
-    write_integer_biases(model.graph)
-    slim(model)
+    with _quiet():
+        model = _trace(module, input_shape)
+        take_bytes(model.graph, normalization)
+        write_global_pooling(model.graph)
+        write_integer_biases(model.graph)
+        slim(model)
     model.producer_name, model.producer_version = "model-compression", __version__
     model.metadata_props.clear()
     model.metadata_props.update(
@@ -78,7 +79,7 @@ def export_onnx(
 
 def _trace(module: nn.Module, input_shape: tuple[int, int, int]) -> ir.Model:
     example = torch.zeros(2, *input_shape, device=device_of(module))
-    with evaluating(module), torch.no_grad(), _quiet_exporter():
+    with evaluating(module), torch.no_grad():
         program = torch.onnx.export(
             module,
             (example,),
@@ -94,14 +95,16 @@ def _trace(module: nn.Module, input_shape: tuple[int, int, int]) -> ir.Model:
 
 
 @contextmanager
-def _quiet_exporter() -> Iterator[None]:
+def _quiet() -> Iterator[None]:
     """Hushes what the exporter says of its own inside and of the training flag of graph modules."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

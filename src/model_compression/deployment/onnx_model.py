@@ -114,6 +114,8 @@ def read_onnx(path: Path) -> OnnxModel:
         FileNotFoundError: If there is none.
         OnnxModelError: If it is damaged or not a deployable of this project; names the file.
     """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} isn't there: run the stage that writes it.")
     content = path.read_bytes()
     try:
         return OnnxModel(content)

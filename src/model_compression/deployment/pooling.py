@@ -37,22 +37,33 @@ def _replace(graph: ir.Graph, node: ir.Node) -> None:
     mean = node.outputs[0]
     pool = ir.node("GlobalAveragePool", [node.inputs[0]])
     graph.insert_before(node, pool)
-    mean.replace_all_uses_with(pool.outputs[0], replace_graph_outputs=True)
+    if integer_attribute(node, "keepdims", 1):
+        _take_the_place_of(mean, pool.outputs[0])
+    elif (quantize := _only_quantizer(mean)) is not None:
+        quantize.replace_input_with(0, pool.outputs[0])
+        flatten = ir.node("Flatten", [quantize.outputs[0]])
+        _take_the_place_of(quantize.outputs[0], flatten.outputs[0])
+        graph.insert_after(quantize, flatten)
+    else:
+        flatten = ir.node("Flatten", [pool.outputs[0]])
+        graph.insert_before(node, flatten)
+        _take_the_place_of(mean, flatten.outputs[0])
     graph.remove(node, safe=True)
-    if not integer_attribute(node, "keepdims", 1):
-        _flatten_after(graph, _quantizer_of(pool) or pool)
 
 
-def _quantizer_of(pool: ir.Node) -> ir.Node | None:
-    consumers = pool.outputs[0].consumers()
-    alone = len(consumers) == 1 and consumers[0].op_type == "QuantizeLinear"
-    return consumers[0] if alone else None
+def _only_quantizer(mean: ir.Value) -> ir.Node | None:
+    readers = mean.consumers()
+    alone = len(readers) == 1 and not mean.is_graph_output()
+    return readers[0] if alone and readers[0].op_type == "QuantizeLinear" else None
 
 
-def _flatten_after(graph: ir.Graph, node: ir.Node) -> None:
-    pixels = node.outputs[0]
-    flatten = ir.node("Flatten", [pixels])
-    for consumer, index in list(pixels.uses()):
-        consumer.replace_input_with(index, flatten.outputs[0])
-    flatten.replace_input_with(0, pixels)
-    graph.insert_after(node, flatten)
+def _take_the_place_of(old: ir.Value, new: ir.Value) -> None:
+    """Lets all who read ``old``, except the node that makes ``new`` of it, read ``new``."""
+    graph = old.graph
+    if graph is not None and old.is_graph_output():
+        graph.outputs[graph.outputs.index(old)] = new
+        new.name, new.type, new.shape = old.name, old.type, old.shape
+        old.name = None
+    for reader, index in list(old.uses()):
+        if reader is not new.producer():
+            reader.replace_input_with(index, new)

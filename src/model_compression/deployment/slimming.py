@@ -94,13 +94,11 @@ def _short_names() -> Iterator[str]:
 
 
 def _drop_shapes(graph: ir.Graph) -> None:
-    for value in (*graph.inputs, *graph.outputs, *graph.initializers.values()):
+    computed = (value for node in graph for value in node.outputs)
+    for value in (*graph.inputs, *graph.initializers.values(), *computed):
         value.metadata_props.clear()
-    for node in graph:
-        for output in node.outputs:
-            output.metadata_props.clear()
-            if not output.is_graph_output():
-                output.shape = output.type = None
+        if not value.is_graph_input() and not value.is_graph_output():
+            value.shape = value.type = None
 
 
 def _drop_default_attributes(graph: ir.Graph) -> None:

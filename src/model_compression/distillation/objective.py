@@ -13,7 +13,7 @@ from torch.nn import functional
 from model_compression.distillation.kd import KdSettings, kd_loss
 from model_compression.images import Batch
 from model_compression.parameters import Parameters
-from model_compression.training import CrossEntropy, LossOutput, Objective
+from model_compression.training import CrossEntropy, LossOutput, Objective, place
 
 
 class LabelsOnly(Parameters):
@@ -42,11 +42,9 @@ class FrozenTeacher:
     def logits(self, images: Tensor) -> Tensor:
         """The teacher's logits, shape (N, K), float32, on the device and layout of ``images``."""
         channels_last = images.is_contiguous(memory_format=torch.channels_last)
-        place = (images.device, channels_last)
-        if self._placed_for != place:
-            layout = torch.channels_last if channels_last else torch.contiguous_format
-            self._module.to(images.device, memory_format=layout)
-            self._placed_for = place
+        if self._placed_for != (images.device, channels_last):
+            place(self._module, images.device, channels_last)
+            self._placed_for = (images.device, channels_last)
         logits: Tensor = self._module(images)
         return logits.float()
 

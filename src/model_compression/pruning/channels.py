@@ -88,8 +88,8 @@ def prune_channels(
     pruned = method(module, input_shape, settings, seed)
     if count_parameters(pruned)[0] == count_parameters(module)[0]:
         raise ValueError(
-            f"No channel was removed: a ratio of {settings.ratio} of the {settings.target} takes no "
-            f"{settings.round_to} channels from any layer. Raise ratio or lower round_to."
+            f"No channel was removed: at a ratio of {settings.ratio} of the {settings.target} no "
+            f"layer loses {settings.round_to} channels. Raise ratio or lower round_to."
         )
     return pruned
 

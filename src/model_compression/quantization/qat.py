@@ -10,6 +10,7 @@ layer, and a step costs no normalisation.
 import copy
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -105,8 +106,7 @@ def prepare_qat(
     settings = settings or QuantizationSettings()
     graph_module = capture(module, input_shape)
     quantizer = U8S8Quantizer(settings.weight_bits, settings.averaging)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _undisturbed():
         prepared = prepare_qat_pt2e(graph_module, quantizer)
     return QatModel(prepared, settings.weight_bits).to(device_of(module))
 
@@ -171,8 +171,7 @@ def convert(model: QatModel) -> GraphModule:
             "The ranges of the activations are unknown: calibrate the network, or train it for a "
             "step, before it is converted."
         )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _undisturbed():
         prepared = copy.deepcopy(model).eval().prepared
         _refresh_weight_scales(prepared)
         _remove_dropout(prepared)
@@ -216,6 +215,14 @@ def restore(
             f"network that the quantized one was made from. {error}"
         ) from error
     return model.eval()
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Keeps torchao's warnings from the user, and its example inputs from torch's random state."""
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _enable_rounding(model: QatModel, enabled: bool) -> None:

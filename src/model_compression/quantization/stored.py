@@ -50,18 +50,26 @@ def float_stand_in(
         module: The float network of the same architecture, at any width.
         input_shape: (C, H, W) of one image.
         weights: ``QatModel.state_dict()``.
+
+    Raises:
+        ValueError: If a layer of ``module`` has no weight among them.
     """
     owners = norm_owners(module, input_shape)
+    layers = {f"{path}.weight" for path in owners.values()} | {
+        name for name, _ in module.named_parameters() if name.rpartition(".")[0] not in owners
+    }
+    missing = sorted(name for name in layers if f"{_PREFIX}{name}" not in weights)
+    if missing:
+        raise ValueError(
+            "These weights are not those of this network prepared for quantization: "
+            f"{', '.join(missing)} missing. Use the checkpoint's own spec."
+        )
     state: dict[str, Tensor] = {}
     for key, tensor in module.state_dict().items():
         path, _, name = key.rpartition(".")
-        owner = weights.get(f"{_PREFIX}{owners[path]}.weight") if path in owners else None
-        stored = weights.get(f"{_PREFIX}{key}")
-        if owner is not None and tensor.ndim == 1:
-            state[key] = torch.full_like(tensor[:1], float(name in ("weight", "running_var")))
-            state[key] = state[key].repeat(owner.shape[0])
-        elif stored is not None and stored.ndim == tensor.ndim:
-            state[key] = stored
+        if path in owners and tensor.ndim == 1:
+            width = weights[f"{_PREFIX}{owners[path]}.weight"].shape[0]
+            state[key] = tensor.new_full((width,), float(name in ("weight", "running_var")))
         else:
-            state[key] = tensor
+            state[key] = weights.get(f"{_PREFIX}{key}", tensor)
     return state

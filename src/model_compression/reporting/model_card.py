@@ -61,6 +61,7 @@ def render_model_card(
             _front_matter(evaluation, stage, architecture, data, licence),
             sort_keys=False,
             allow_unicode=True,
+            width=math.inf,
         ),
         stage=stage,
         architecture=architecture,
@@ -85,6 +86,8 @@ def markdown(value: object) -> str:
 def _front_matter(
     evaluation: Evaluation, stage: str, architecture: str, data: str, licence: str | None
 ) -> dict[str, Any]:
+    # The front matter ends at a line of three hyphens, also within a quoted text.
+    stage, architecture, data = (" ".join(name.split()) for name in (stage, architecture, data))
     metrics = [
         {"type": kind, "name": name, "value": value}
         for kind, name, key in (

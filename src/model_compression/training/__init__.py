@@ -1,5 +1,6 @@
 """The one training loop and what it is made of."""
 
+from model_compression.training.hardware import place
 from model_compression.training.loop import Trainee, TrainingDivergedError, fit
 from model_compression.training.objective import CrossEntropy, LossOutput, Objective
 from model_compression.training.settings import TrainingSettings
@@ -20,6 +21,7 @@ __all__ = [
     "TrainingSettings",
     "TrainingState",
     "fit",
+    "place",
     "read_training_state",
     "write_training_state",
 ]

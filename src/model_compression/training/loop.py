@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from model_compression.evaluation import Score, score
 from model_compression.images import Batches, ImageSet
 from model_compression.models.checkpoint import Checkpoint
-from model_compression.training.hardware import autocast, resolve_device, resolve_precision
+from model_compression.training.hardware import autocast, place, resolve_device, resolve_precision
 from model_compression.training.objective import Objective
 from model_compression.training.optimizers import build_optimizer
 from model_compression.training.progress import TrainingProgress, training_progress
@@ -106,8 +106,7 @@ class _Fit:
         self.trainee = trainee
         self.device = resolve_device(settings.device)
         self.precision = resolve_precision(settings.precision, self.device)
-        layout = torch.channels_last if settings.channels_last else torch.contiguous_format
-        self.model = trainee.model.to(self.device, memory_format=layout)
+        self.model = place(trainee.model, self.device, settings.channels_last)
         self.objective = trainee.objective.to(self.device)
         self.batches = Batches(
             train,

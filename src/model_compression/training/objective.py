@@ -1,6 +1,6 @@
 """What a training step minimises: the protocol, and learning from labels alone.
 
-Knows a batch and the network that is trained. An objective that needs more (a teacher, say) owns it.
+Knows a batch and the network that is trained. An objective that needs more (a teacher) owns it.
 """
 
 from typing import NamedTuple

@@ -14,21 +14,21 @@ from model_compression.pipelines.reporting.nodes import (
 
 STAGES = ("teacher", "student", "pruned", "quantized")
 
+GATHERED = {
+    "onnx": "onnx_by_stage",
+    "evaluation": "evaluations",
+    "predictions": "predictions_by_stage",
+    "history": "histories",
+    "confusion_matrix": "confusions",
+}
+"""What every stage has, and what it is called when it is brought together."""
+
 
 def create_pipeline() -> Pipeline:
     """The stages' results → what people read."""
     return Pipeline(
         [
-            *(
-                _gather(name, output)
-                for name, output in (
-                    ("onnx", "onnx_by_stage"),
-                    ("evaluation", "evaluations"),
-                    ("predictions", "predictions_by_stage"),
-                    ("history", "histories"),
-                    ("confusion_matrix", "confusions"),
-                )
-            ),
+            *(_gather(dataset) for dataset in GATHERED),
             Node(
                 time_stages,
                 ["onnx_by_stage", "test_images", "params:reporting"],
@@ -75,6 +75,6 @@ def create_pipeline() -> Pipeline:
     )
 
 
-def _gather(dataset: str, output: str) -> Node:
+def _gather(dataset: str) -> Node:
     inputs = {stage: f"{stage}.{dataset}" for stage in STAGES}
-    return Node(gather, inputs, output, name=f"gather_{output}")
+    return Node(gather, inputs, GATHERED[dataset], name=f"gather_{GATHERED[dataset]}")

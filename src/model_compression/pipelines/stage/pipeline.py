@@ -23,7 +23,7 @@ def create_stage(
         parameters: The stage's parameter group, such as ``params:teacher``.
         sources: The stages whose checkpoints it learns or starts from.
     """
-    checkpoints = {f"{stage}_checkpoint": f"{stage}.checkpoint" for stage in sources}
+    checkpoints = [f"{stage}.checkpoint" for stage in sources]
     return Pipeline(
         [
             Node(
@@ -42,7 +42,7 @@ def create_stage(
             ),
         ],
         namespace=namespace,
-        inputs={name: name for name in (*IMAGES, "test_images")} | checkpoints,
+        inputs={*IMAGES, "test_images", *checkpoints},
         parameters={parameters},
         tags=namespace,
     )

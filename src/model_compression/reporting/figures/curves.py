@@ -4,7 +4,7 @@ Knows histories as lists of rows, one an epoch.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -20,6 +20,8 @@ from model_compression.reporting.readings import number
 # The share of all epochs' values that may lie beyond the axis: the first epochs, in which every
 # curve is steep and none says anything about compression.
 _STEEP = 0.15
+# Up to here every epoch has its tick; plotly alone would also write half epochs.
+_FEW_EPOCHS = 10
 
 History = Sequence[Mapping[str, Any]]
 """Rows with ``epoch`` (from 1), ``validation_accuracy``, ``train_accuracy`` and the losses."""
@@ -48,11 +50,14 @@ def training_curves(
     if not drawn:
         return not_measured(figure, f"Validation {measure}")
     colours, symbols = stage_colours(drawn), stage_symbols(drawn)
+    in_words = units.percent if measure == "accuracy" else "{:.3f}".format
     best: dict[str, tuple[float, float]] = {}
     for stage, rows in drawn.items():
         epochs = [number(row, "epoch") for row in rows]
         validation = [number(row, f"validation_{measure}") for row in rows]
-        draw = partial(_add_line, figure, stage=stage, epochs=epochs, colour=colours[stage])
+        draw = partial(
+            _add_line, figure, stage=stage, epochs=epochs, colour=colours[stage], in_words=in_words
+        )
         if measure == "accuracy":
             training = [number(row, "train_accuracy") for row in rows]
             draw(kind="training", values=training)
@@ -80,9 +85,9 @@ def _add_line(
     epochs: Sequence[float],
     values: Sequence[float],
     colour: str,
+    in_words: Callable[[float], str],
 ) -> None:
     solid = kind == "validation"
-    shown = [units.percent(value) if value <= 1 else f"{value:.3f}" for value in values]
     figure.add_scatter(
         x=list(epochs),
         y=[None if math.isnan(value) else value for value in values],
@@ -90,7 +95,7 @@ def _add_line(
         mode="lines" if len(epochs) > 1 else "markers",
         line={"color": colour, "width": 2 if solid else 1, "dash": "solid" if solid else "dot"},
         marker={"color": colour, "size": 5},
-        customdata=shown,
+        customdata=[in_words(value) for value in values],
         hovertemplate=f"<b>{label(stage)}</b>, {kind}<br>epoch %{{x}}: %{{customdata}}"
         "<extra></extra>",
         name=f"{label(stage)}, {kind}",
@@ -110,6 +115,7 @@ def _add_labels(
         for trace in figure.data
     ]
     epochs = max(x for line in lines for x, _ in line)
+    figure.update_xaxes(dtick=1 if epochs <= _FEW_EPOCHS else None)
     add_labels(
         figure,
         [Mark(stage, x, y, y, y) for stage, (x, y) in best.items()],

@@ -105,7 +105,9 @@ def add_labels(
 def place_labels(
     marks: Sequence[Mark], lines: Sequence[Sequence[tuple[float, float]]] = ()
 ) -> list[Place]:
-    """A place for every label, chosen one after the other for the least overlap.
+    """A place for every label, chosen one after the other.
+
+    First it avoids the other labels, then it covers and leaves as little as it can.
 
     Args:
         marks: In pixels from the lower left corner.
@@ -113,21 +115,24 @@ def place_labels(
     """
     taken = [_box(mark.x, mark.low, mark.high) for mark in marks]
     taken += [_box(x, y, y, size=1) for line in lines for x, y in _along(line)]
-    inside = Place(0, 0, _WIDTH, _HEIGHT, "", "", 0, 0)
-    chosen = []
+    chosen: list[Place] = []
     for mark in marks:
-
-        def cost(candidate: tuple[int, Place]) -> float:
-            preference, place = candidate
-            area = (place.right - place.left) * (place.top - place.bottom)
-            outside = area - place.overlap(inside)
-            covered = sum(place.overlap(other) for other in taken)
-            return _OUTSIDE_COST * outside + covered + _DISTANCE_COST * preference
-
-        place = min(enumerate(_candidates(mark)), key=cost)[1]
-        chosen.append(place)
-        taken.append(place)
+        costs = [
+            (_overlaps(place, chosen), _cost(place, taken) + _DISTANCE_COST * preference, place)
+            for preference, place in enumerate(_candidates(mark))
+        ]
+        chosen.append(min(costs)[-1])
     return chosen
+
+
+def _overlaps(place: Place, labels: Sequence[Place]) -> int:
+    return sum(place.overlap(other) > 0 for other in labels)
+
+
+def _cost(place: Place, taken: Sequence[Place]) -> float:
+    area = (place.right - place.left) * (place.top - place.bottom)
+    outside = area - place.overlap(Place(0, 0, _WIDTH, _HEIGHT, "", "", 0, 0))
+    return _OUTSIDE_COST * outside + sum(place.overlap(other) for other in taken)
 
 
 def _pixel(value: float, limits: Range, length: float) -> float:
@@ -154,7 +159,7 @@ def _candidates(mark: Mark) -> Iterator[Place]:
         "left": (mark.x + _GAP, float(_GAP)),
         "right": (mark.x - _GAP - width, -float(_GAP)),
     }
-    for distance in (_GAP, 2 * _GAP + _LINE):
+    for distance in (_GAP + step * (_GAP + _LINE) for step in range(3)):
         rows = {
             "bottom": (mark.high + distance, float(distance)),
             "top": (mark.low - distance - _LINE, -float(distance)),

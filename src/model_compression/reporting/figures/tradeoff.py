@@ -16,6 +16,15 @@ from model_compression.reporting.figures.labels import Mark, add_labels
 from model_compression.reporting.palette import LIGHT, stage_colours, stage_symbols
 from model_compression.reporting.readings import latency_of, require_columns, scalar, words
 
+_SERIES = (
+    (1.0,),
+    (1.0, 3.0),
+    (1.0, 2.0, 5.0),
+    (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0),
+    # A twentieth of a decade apart at most, so that the narrowest axis has three of them.
+    tuple(1 + step / 10 for step in range(90)),
+)
+
 
 class _Point(NamedTuple):
     stage: str
@@ -141,7 +150,9 @@ def _tradeoff(
         lines=[[(math.log10(point.cost), point.accuracy) for point in points]],
     )
     ticks = _ticks(10 ** x_range[0], 10 ** x_range[1])
-    figure.update_xaxes(type="log", tickvals=ticks, ticktext=[in_words(tick) for tick in ticks])
+    figure.update_xaxes(
+        type="log", tickangle=0, tickvals=ticks, ticktext=[in_words(tick) for tick in ticks]
+    )
     figure.update_yaxes(tickformat=_tick_format(y_range[1] - y_range[0]), nticks=6)
     return figure
 
@@ -192,25 +203,26 @@ def _room(accuracies: Sequence[float]) -> tuple[float, float]:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers between two limits: the coarsest series that gives at least three."""
-    ticks: list[float] = []
-    for series in (
-        (1.0,),
-        (1.0, 3.0),
-        (1.0, 2.0, 5.0),
-        (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0),
-        tuple(1 + step / 10 for step in range(90)),
-    ):
-        decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-        ticks = [
+    """Round numbers between two limits: the coarsest series that gives at least three.
+
+    Of these, only such as are far enough apart that their texts do not touch.
+    """
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    candidates = (
+        [
             tick
             for decade in decades
             for step in series
             if low <= (tick := step * 10.0**decade) <= high
         ]
-        if len(ticks) >= 3:
-            break
-    return ticks[:: math.ceil(len(ticks) / 5)] if ticks else []
+        for series in _SERIES
+    )
+    ticks = next(ticks for ticks in candidates if len(ticks) >= 3)
+    kept = ticks[:1]
+    for tick in ticks[1:]:
+        if math.log10(tick / kept[-1]) >= math.log10(high / low) / 5:
+            kept.append(tick)
+    return kept
 
 
 def _tick_format(span: float) -> str:

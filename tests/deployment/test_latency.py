@@ -1,0 +1,90 @@
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from model_compression.deployment import latency as latency_file
+from model_compression.deployment import measure_latency, summarise_latency
+
+
+class FakeClassifier:
+    """Takes the milliseconds that its model's stage says, and notes who was called."""
+
+    calls: ClassVar[list[tuple[str, int]]] = []
+    now = 0.0
+
+    def __init__(self, model, threads):
+        assert threads == 1
+        self.model = model
+
+    def run(self, images):
+        self.calls.append((self.model.stage, len(images)))
+        FakeClassifier.now += {"student": 0.001, "quantized": 0.02}[self.model.stage]
+
+
+@pytest.fixture
+def models(float_export, int8_export):
+    return {"student": float_export.model, "quantized": int8_export.model}
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    FakeClassifier.calls = []
+    monkeypatch.setattr(latency_file, "OnnxRuntimeClassifier", FakeClassifier)
+    monkeypatch.setattr(latency_file.time, "perf_counter", lambda: FakeClassifier.now)
+    return FakeClassifier
+
+
+def test_the_files_take_turns_and_a_short_call_is_repeated(fake, models, images):
+    table = measure_latency(models, images[:3], batch_sizes=(4,), repeats=2, warmup=0)
+    turn = [("student", 4)] * 5 + [("quantized", 4)]
+    # Before the turns, one call of each says how often a turn repeats it.
+    assert fake.calls == [("student", 4), ("quantized", 4), *turn, *turn]
+    assert table["latency_ms"].tolist() == pytest.approx([1, 20, 1, 20])
+    assert table["stage"].tolist() == ["student", "quantized"] * 2
+    assert table["repeat"].tolist() == [0, 0, 1, 1]
+
+
+def test_warming_up_is_not_timed(fake, models, images):
+    measure_latency(models, images, batch_sizes=(1,), repeats=1, warmup=7)
+    assert fake.calls[:9] == [("student", 1)] * 8 + [("quantized", 1)]
+
+
+def test_real_files_are_timed_at_every_batch_size(models, images):
+    table = measure_latency(models, images[:5], batch_sizes=(1, 8), repeats=3, warmup=1)
+    assert list(table.columns) == ["stage", "batch_size", "repeat", "latency_ms"]
+    assert len(table) == 2 * 2 * 3
+    assert (table["latency_ms"] > 0).all()
+
+
+def test_the_summary_holds_median_and_quartiles_in_the_stages_order():
+    table = pd.DataFrame(
+        {
+            "stage": ["z"] * 5 + ["a"] * 5,
+            "batch_size": 1,
+            "repeat": [*range(5)] * 2,
+            "latency_ms": [1.0, 2.0, 3.0, 4.0, 100.0, *[7.0] * 5],
+        }
+    )
+    summary = summarise_latency(table)
+    assert summary["stage"].tolist() == ["z", "a"]
+    assert summary.iloc[0, 2:].tolist() == [3.0, 2.0, 4.0, 2.0]
+    assert summary.iloc[1, 2:].tolist() == [7.0, 7.0, 7.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"models": {}}, "at least one file and one image; got 0"),
+        ({"images": np.zeros((0, 1, 12, 12), np.uint8)}, "one image; got 2 and 0"),
+        ({"images": np.zeros((1, 1, 9, 9), np.uint8)}, "This file takes"),
+        ({"batch_sizes": (1, 0)}, "batch sizes and repeats"),
+        ({"repeats": 0}, "batch sizes and repeats"),
+        ({"warmup": -1}, "warmup of at least 0"),
+    ],
+)
+def test_what_cannot_be_timed_is_refused(models, images, changes: dict, message: str):
+    arguments = {"models": models, "images": images[:2], "repeats": 1} | changes
+    with pytest.raises(ValueError, match=message):
+        measure_latency(**arguments)

@@ -1,0 +1,158 @@
+import pytest
+import torch
+from torchao.quantization.pt2e import (
+    FakeQuantize,
+    MovingAverageMinMaxObserver,
+    MovingAveragePerChannelMinMaxObserver,
+)
+
+from model_compression.quantization.fake_quantize import (
+    SMALLEST_SCALE,
+    ActivationFakeQuantize,
+    PerChannelWeightFakeQuantize,
+)
+from model_compression.quantization.formula import affine_grid, fake_quantize, symmetric_grid
+
+
+def activation_quantizer(averaging: float = 0.01) -> ActivationFakeQuantize:
+    return ActivationFakeQuantize(
+        averaging=averaging,
+        quant_min=0,
+        quant_max=255,
+        dtype=torch.uint8,
+        qscheme=torch.per_tensor_affine,
+    )
+
+
+def weight_quantizer(bits: int = 8) -> PerChannelWeightFakeQuantize:
+    largest = 2 ** (bits - 1) - 1
+    return PerChannelWeightFakeQuantize(
+        quant_min=-largest,
+        quant_max=largest,
+        dtype=torch.int8,
+        qscheme=torch.per_channel_symmetric,
+    )
+
+
+@pytest.fixture
+def activations() -> torch.Tensor:
+    return torch.randn(64, 8, generator=torch.Generator().manual_seed(0)) + 0.5
+
+
+@pytest.fixture
+def weight() -> torch.Tensor:
+    return torch.randn(6, 3, 3, 3, generator=torch.Generator().manual_seed(1))
+
+
+def test_activations_are_rounded_by_the_formula(activations):
+    expected = fake_quantize(activations, affine_grid(activations))
+    torch.testing.assert_close(activation_quantizer()(activations), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_weights_are_rounded_by_the_formula(weight, bits):
+    expected = fake_quantize(weight, symmetric_grid(weight, bits, axis=0))
+    torch.testing.assert_close(weight_quantizer(bits)(weight), expected, rtol=0, atol=1e-6)
+
+
+def test_torchaos_own_fake_quantizers_agree_with_the_formula(activations, weight):
+    theirs = FakeQuantize(
+        observer=MovingAverageMinMaxObserver,
+        quant_min=0,
+        quant_max=255,
+        dtype=torch.uint8,
+        qscheme=torch.per_tensor_affine,
+    )
+    expected = fake_quantize(activations, affine_grid(activations))
+    torch.testing.assert_close(theirs(activations), expected, rtol=0, atol=1e-6)
+    theirs = FakeQuantize(
+        observer=MovingAveragePerChannelMinMaxObserver,
+        quant_min=-127,
+        quant_max=127,
+        dtype=torch.int8,
+        qscheme=torch.per_channel_symmetric,
+    )
+    expected = fake_quantize(weight, symmetric_grid(weight, axis=0))
+    torch.testing.assert_close(theirs(weight), expected, rtol=0, atol=1e-6)
+
+
+def test_the_gradient_passes_inside_the_range_as_in_pytorchs_kernel(activations):
+    quantizer = activation_quantizer().eval()
+    quantizer.low.fill_(-0.3)
+    quantizer.high.fill_(0.9)
+    ours, theirs = (activations.clone().requires_grad_() for _ in range(2))
+    upstream = torch.randn_like(activations)
+    quantizer(ours).backward(upstream)
+    scale, zero_point = quantizer.calculate_qparams()
+    torch.fake_quantize_per_tensor_affine(theirs, scale, zero_point, 0, 255).backward(upstream)
+    assert torch.equal(ours.grad, theirs.grad)
+    assert 0 < (ours.grad == 0).sum() < ours.grad.numel()
+
+
+def test_the_range_is_the_mean_of_the_first_batches_and_then_a_moving_average():
+    quantizer = activation_quantizer(averaging=0.4)
+    for low, high in [(-1.0, 2.0), (-3.0, 4.0), (-2.0, 9.0)]:
+        quantizer(torch.tensor([low, 0.0, high]))
+    # The weights are max(0.4, 1/n): 1, 1/2, 0.4.
+    assert quantizer.low.item() == pytest.approx(-2.0 + 0.4 * 0.0)
+    assert quantizer.high.item() == pytest.approx(3.0 + 0.4 * (9.0 - 3.0))
+
+
+@pytest.mark.parametrize("stop", ["evaluation", "freezing"])
+def test_the_range_stands_still_in_evaluation_and_when_frozen(activations, stop):
+    quantizer = activation_quantizer()
+    quantizer(activations)
+    if stop == "evaluation":
+        quantizer.eval()
+    else:
+        quantizer.disable_observer()
+    before = {name: value.clone() for name, value in quantizer.state_dict().items()}
+    quantizer(100 * activations)
+    assert all(torch.equal(value, before[name]) for name, value in quantizer.state_dict().items())
+
+
+def test_the_range_always_holds_zero():
+    quantizer = activation_quantizer()
+    rounded = quantizer(torch.tensor([3.0, 5.0]))
+    assert quantizer.calculate_qparams()[1].item() == 0
+    assert rounded.max().item() == pytest.approx(5.0)
+    assert quantizer.eval()(torch.zeros(1)).item() == 0.0
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_diverged_training_is_reported_rather_than_remembered(value):
+    quantizer = activation_quantizer()
+    with pytest.raises(FloatingPointError, match="diverged"):
+        quantizer(torch.tensor([0.0, value]))
+    assert quantizer.observations.item() == 0
+
+
+def test_rounding_can_be_switched_off(activations, weight):
+    for quantizer, tensor in [(activation_quantizer(), activations), (weight_quantizer(), weight)]:
+        quantizer.disable_fake_quant()
+        assert quantizer(tensor) is tensor
+
+
+def test_a_dead_channel_stays_dead_with_a_usable_scale(weight):
+    weight[2] = 0
+    quantizer = weight_quantizer()
+    rounded = quantizer(weight)
+    scale, zero_point = quantizer.calculate_qparams()
+    assert torch.equal(rounded[2], torch.zeros_like(rounded[2]))
+    assert scale[2].item() == SMALLEST_SCALE
+    assert zero_point.tolist() == [0] * 6
+
+
+def test_a_pruned_weight_gets_no_gradient_and_every_other_gets_it_whole(weight):
+    weight[:, 0] = 0
+    weight.requires_grad_()
+    upstream = torch.randn_like(weight)
+    weight_quantizer()(weight).backward(upstream)
+    assert torch.equal(weight.grad[:, 0], torch.zeros_like(weight.grad[:, 0]))
+    assert torch.equal(weight.grad[:, 1:], upstream[:, 1:])
+
+
+def test_bfloat16_activations_stay_bfloat16(activations):
+    rounded = activation_quantizer()(activations.bfloat16())
+    assert rounded.dtype == torch.bfloat16
+    assert (rounded - activations).abs().max() < 0.05
