@@ -6,8 +6,6 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-# Kedro's log goes through rich, which wraps at 80 columns where it sees no terminal.
-export COLUMNS ?= 120
 
 .PHONY: help install compress smoke test lint types imports unit notebook viz mlflow lock clean
 
@@ -44,7 +42,7 @@ unit: install
 	$(BIN)/pytest --cov --cov-report=term
 
 notebook: install
-	KEDRO_ENV=smoke $(BIN)/python -m nbclient.cli --timeout=120 notebooks/*.ipynb
+	KEDRO_ENV=smoke $(BIN)/jupyter-execute --timeout=120 notebooks/*.ipynb
 
 viz: install ## Kedro-Viz on http://127.0.0.1:4141
 	$(BIN)/kedro viz run --host=127.0.0.1

@@ -1,8 +1,13 @@
 """Kedro's project settings."""
 
 from kedro.config import OmegaConfigLoader
+from rich import get_console
 
 from model_compression.tracking import Tracking
+
+# Rich wraps at 80 columns where it sees no terminal; a log file reads better with a line a record.
+if not get_console().is_terminal:
+    get_console().width = 200
 
 HOOKS = (Tracking(),)
 

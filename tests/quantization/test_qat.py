@@ -13,7 +13,6 @@ from model_compression.quantization.qat import (
     freeze,
     prepare_qat,
     restore,
-    set_mode,
 )
 
 SHAPE = (1, 8, 8)
@@ -133,7 +132,7 @@ def test_dropout_drops_in_training_only():
     prepared.freeze_ranges()
     with torch.no_grad():
         assert not torch.equal(prepared.train()(images()), prepared(images()))
-        assert torch.equal(set_mode(prepared, False)(images()), prepared(images()))
+        assert torch.equal(prepared.train(False)(images()), prepared(images()))
         copied = copy.deepcopy(prepared).train()
         assert not torch.equal(copied(images()), copied(images()))
         assert not prepared.training

@@ -50,7 +50,7 @@ class FrozenTeacher:
 
 
 class SoftTargets(Objective):
-    """(1 - α) · cross-entropy with the labels + α · T² · KL to the teacher (Hinton et al., 2015)."""
+    """(1 - α) · cross-entropy with the labels + α · T² · KL to the teacher (Hinton, 2015)."""
 
     def __init__(self, teacher: FrozenTeacher, settings: KdSettings) -> None:
         super().__init__()

@@ -16,7 +16,6 @@ from model_compression.quantization.qat import (
     freeze,
     prepare_qat,
     restore,
-    set_mode,
 )
 from model_compression.quantization.stored import load_quantized
 from model_compression.quantization.u8s8 import U8S8Quantizer
@@ -36,6 +35,5 @@ __all__ = [
     "prepare_qat",
     "quantize",
     "restore",
-    "set_mode",
     "symmetric_grid",
 ]

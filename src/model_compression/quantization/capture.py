@@ -119,20 +119,25 @@ def _export(module: nn.Module, images: Tensor) -> GraphModule:
 def _make_functional(graph_module: GraphModule) -> None:
     graph = graph_module.graph
     for node in list(graph.nodes):
-        if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
-            continue
         if node.target is aten.view.default:
             node.target = aten.reshape.default
-            continue
-        name = node.target.overloadpacket.__name__
-        if name.endswith("_") and not name.startswith("_"):
+        functional = _functional_form(node.target)
+        if functional is not None:
             changed = node.args[0]
-            node.target = getattr(getattr(aten, name[:-1]), node.target._overloadname)
-            later = [user for user in changed.users if user is not node and user > node]
-            for user in later:
+            node.target = functional
+            for user in [user for user in changed.users if user > node]:
                 user.replace_input_with(changed, node)
     graph.lint()
     graph_module.recompile()
+
+
+def _functional_form(target: Any) -> Any:
+    """``aten.relu`` for ``aten.relu_``; None for what does not work in place."""
+    if not isinstance(target, torch._ops.OpOverload) or target.namespace != "aten":
+        return None
+    name = target.overloadpacket.__name__
+    packet = getattr(aten, name.removesuffix("_"), None) if name.endswith("_") else None
+    return None if packet is None else getattr(packet, target._overloadname, None)
 
 
 def _is_foldable(layer: Any) -> bool:
@@ -197,8 +202,7 @@ def _set_parameters(
     owner = graph_module.get_submodule(path)
     nodes = []
     for name, tensor in (("weight", weight), ("bias", bias)):
-        # setattr refuses a parameter where a constant tensor or nothing of that name is kept.
-        owner.register_parameter(name, nn.Parameter(tensor.detach().clone()))
+        setattr(owner, name, nn.Parameter(tensor.detach().clone()))
         with graph_module.graph.inserting_before(before):
             node = graph_module.graph.get_attr(f"{path}.{name}" if path else name)
         node.meta["val"] = before.meta["val"].new_empty(tensor.shape)

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from model_compression.quantization._torchao import FakeQuantizeBase
 
-SMALLEST_SCALE = 2.0**-18
-"""Floor of every scale: a dead channel keeps a usable step, and its bias still fits into int32."""
+SMALLEST_SCALE = 2.0**-23
+"""Floor of every scale, float32's precision at 1: something dead keeps a step to divide by."""
 
 
 class ActivationFakeQuantize(FakeQuantizeBase):  # type: ignore[misc]

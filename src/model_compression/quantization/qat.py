@@ -111,11 +111,6 @@ def prepare_qat(
     return QatModel(prepared, settings.weight_bits).to(device_of(module))
 
 
-def set_mode(model: QatModel, train: bool) -> QatModel:
-    """``model.train(train)``, for callers that hold the mode as a value."""
-    return model.train(train)
-
-
 def freeze(model: QatModel, epoch: int, settings: QuantizationSettings) -> None:
     """Before an epoch: freezes the ranges or lets them follow, as the settings want it then.
 
