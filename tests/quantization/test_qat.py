@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from model_compression.models import ModelSettings, build_model
+from model_compression.quantization.biases import round_biases
 from model_compression.quantization.qat import (
     QatModel,
     QuantizationSettings,
@@ -74,7 +75,7 @@ def test_training_lowers_the_loss(model):
 
 
 @pytest.mark.parametrize("name", ["net", "resnet8", "wrn_10_1"])
-def test_the_converted_graph_computes_bit_for_bit_what_was_trained(name):
+def test_the_converted_graph_computes_bit_for_bit_what_was_trained_but_for_biases(name):
     torch.manual_seed(0)
     float_network = build_model(ModelSettings(name=name).spec((1, 12, 12), 4))
     prepared = prepare_qat(float_network, (1, 12, 12))
@@ -84,7 +85,11 @@ def test_the_converted_graph_computes_bit_for_bit_what_was_trained(name):
     optimizer.step()
     prepared.eval()
     with torch.no_grad():
-        assert torch.equal(convert(prepared)(batch), prepared(batch))
+        trained = prepared(batch)
+        converted = convert(prepared)(batch)
+        round_biases(prepared.prepared)
+        assert torch.equal(converted, prepared(batch))
+        assert (converted - trained).abs().max() < 0.05 * trained.abs().max()
 
 
 def test_converting_leaves_the_training_model_as_it_is(model):

@@ -12,6 +12,7 @@ from model_compression.models import (
 from model_compression.quantization import (
     QuantizationSettings,
     calibrate,
+    convert,
     load_quantized,
     prepare_qat,
 )
@@ -50,7 +51,7 @@ def test_a_pruned_and_quantized_network_comes_back_from_its_checkpoint_alone(nam
     model.eval()
     loaded = load_quantized(checkpoint_of(spec, model.state_dict(), "qat"))
     with torch.no_grad():
-        assert torch.equal(loaded(images), model(images))
+        assert torch.equal(loaded(images), convert(model)(images))
     assert not loaded.training
 
 

@@ -21,6 +21,7 @@ from torch.fx import GraphModule
 from model_compression.evaluation import device_of
 from model_compression.parameters import Parameters
 from model_compression.quantization._torchao import convert_pt2e, prepare_qat_pt2e
+from model_compression.quantization.biases import round_biases
 from model_compression.quantization.capture import DROPOUTS, capture
 from model_compression.quantization.fake_quantize import (
     ActivationFakeQuantize,
@@ -155,8 +156,8 @@ def calibrate(model: QatModel, batches: Iterable[Tensor]) -> None:
 def convert(model: QatModel) -> GraphModule:
     """The network with int8 weights and explicit quantize and dequantize operators, for export.
 
-    Its logits are those of ``model.eval()`` to the last bit on a CPU. ``model`` is left as it is.
-    The graph is in evaluation mode and has no other.
+    Its logits are those of ``model.eval()`` but for the biases, which are rounded to the steps that
+    int8 kernels add up in (see ``biases``). ``model`` is left as it is. The graph is in evaluation mode and has no other.
 
     Raises:
         ValueError: If an activation's range has never been observed.
@@ -169,6 +170,7 @@ def convert(model: QatModel) -> GraphModule:
     with _undisturbed():
         prepared = copy.deepcopy(model).eval().prepared
         _refresh_weight_scales(prepared)
+        round_biases(prepared)
         _remove_dropout(prepared)
         converted = convert_pt2e(prepared)
     assert isinstance(converted, GraphModule)
