@@ -37,6 +37,7 @@ from pydantic import BaseModel
 
 from model_compression.deployment import OnnxModel
 from model_compression.parameters import flatten
+from model_compression.relocation import relocate_artifacts
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +64,8 @@ class Tracking(MlflowHook):  # type: ignore[misc]
         """Keeps the tracking database beside the project unless the user named a server."""
         database = Path(context.project_path) / "mlflow.db"
         os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
+        if relocate_artifacts(database, Path(context.project_path) / "mlartifacts"):
+            logger.info("The project was moved: MLflow's artifact locations follow it")
         super().after_context_created(context)
 
     @hook_impl

@@ -33,7 +33,7 @@ def batch() -> Batch:
 def test_soft_targets_mix_labels_and_teacher_by_alpha(batch):
     teacher, student = network(), network()
     settings = KdSettings(method="kd", temperature=3, alpha=0.7)
-    output = distillation_objective(settings, teacher)(batch, student.eval())
+    output = distillation_objective(settings, teacher, "float32")(batch, student.eval())
     with torch.no_grad():
         logits = student(batch.images)
         expected = 0.3 * nn.functional.cross_entropy(logits, batch.labels) + 0.7 * kd_loss(
@@ -67,7 +67,7 @@ def test_teacher_is_neither_optimised_nor_stored(batch):
 
 
 def test_teacher_follows_the_layout_of_the_images(batch):
-    teacher = FrozenTeacher(network())
+    teacher = FrozenTeacher(network(), "float32")
     plain = teacher.logits(batch.images)
     images = batch.images.expand(-1, 1, -1, -1).contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(teacher.logits(images), plain)

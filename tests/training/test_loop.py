@@ -219,3 +219,15 @@ def test_warm_up_reaches_the_peak_learning_rate(tiny_images, start):
     rates = [row["learning_rate"] for row in state.history]
     assert rates[0] == pytest.approx(0.05)
     assert rates == sorted(rates, reverse=True)
+
+
+def test_nan_on_the_validation_images_stops_the_stage_too(tiny_images, start):
+    def breaks_in_eval_mode() -> Trainee:
+        model = prepare().model
+        # Training uses the batch's own variance; only evaluation takes the root of this one.
+        model.norm.momentum = 0.0
+        model.norm.running_var.fill_(-1.0)
+        return Trainee(model, CrossEntropy())
+
+    with pytest.raises(TrainingDivergedError, match="on the validation images in epoch 1"):
+        next(fit(breaks_in_eval_mode, start, tiny_images, tiny_images, settings()))

@@ -13,7 +13,15 @@ from torch.nn import functional
 from model_compression.distillation.kd import KdSettings, kd_loss
 from model_compression.images import Batch
 from model_compression.parameters import Parameters
-from model_compression.training import CrossEntropy, LossOutput, Objective, place
+from model_compression.training import (
+    CrossEntropy,
+    LossOutput,
+    Objective,
+    Precision,
+    autocast,
+    place,
+    resolve_precision,
+)
 
 
 class LabelsOnly(Parameters):
@@ -32,9 +40,15 @@ class FrozenTeacher:
 
     It is deliberately no ``nn.Module``, so that an objective that holds one neither optimises it
     nor stores it.
+
+    Args:
+        module: The trained network.
+        precision: In which it answers, whatever its student is trained in: a student that needs
+            float32 for its quantization grid need not wait for a teacher in float32.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, precision: Precision = "auto") -> None:
+        self._precision: Precision = precision
         self._module = module.eval().requires_grad_(requires_grad=False)
         self._placed_for: tuple[torch.device, bool] | None = None
 
@@ -45,7 +59,8 @@ class FrozenTeacher:
         if self._placed_for != (images.device, channels_last):
             place(self._module, images.device, channels_last)
             self._placed_for = (images.device, channels_last)
-        logits: Tensor = self._module(images)
+        with autocast(resolve_precision(self._precision, images.device), images.device):
+            logits: Tensor = self._module(images)
         return logits.float()
 
 
@@ -66,8 +81,10 @@ class SoftTargets(Objective):
         return LossOutput((1.0 - alpha) * hard + alpha * soft, logits)
 
 
-def distillation_objective(method: KdSettings | LabelsOnly, teacher: nn.Module) -> Objective:
+def distillation_objective(
+    method: KdSettings | LabelsOnly, teacher: nn.Module, teacher_precision: Precision = "auto"
+) -> Objective:
     """The objective of ``method`` under ``teacher``, which is frozen by this call."""
     if isinstance(method, LabelsOnly):
         return CrossEntropy(method.label_smoothing)
-    return SoftTargets(FrozenTeacher(teacher), method)
+    return SoftTargets(FrozenTeacher(teacher, teacher_precision), method)

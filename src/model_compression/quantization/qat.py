@@ -157,7 +157,8 @@ def convert(model: QatModel) -> GraphModule:
     """The network with int8 weights and explicit quantize and dequantize operators, for export.
 
     Its logits are those of ``model.eval()`` but for the biases, which are rounded to the steps that
-    int8 kernels add up in (see ``biases``). ``model`` is left as it is. The graph is in evaluation mode and has no other.
+    int8 kernels add up in (see ``biases``). ``model`` is left as it is. The graph is in evaluation
+    mode and has no other.
 
     Raises:
         ValueError: If an activation's range has never been observed.

@@ -1,6 +1,11 @@
 """The one training loop and what it is made of."""
 
-from model_compression.training.hardware import place
+from model_compression.training.hardware import (
+    Precision,
+    autocast,
+    place,
+    resolve_precision,
+)
 from model_compression.training.loop import Trainee, TrainingDivergedError, fit
 from model_compression.training.objective import CrossEntropy, LossOutput, Objective
 from model_compression.training.settings import TrainingSettings
@@ -16,12 +21,15 @@ __all__ = [
     "History",
     "LossOutput",
     "Objective",
+    "Precision",
     "Trainee",
     "TrainingDivergedError",
     "TrainingSettings",
     "TrainingState",
+    "autocast",
     "fit",
     "place",
     "read_training_state",
+    "resolve_precision",
     "write_training_state",
 ]

@@ -9,6 +9,8 @@ from typing import Literal
 import torch
 from torch import nn
 
+Precision = Literal["auto", "float32", "bfloat16"]
+
 
 def resolve_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
     """The device of that name; ``auto`` is CUDA where there is one.
@@ -25,9 +27,7 @@ def resolve_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
     return torch.device("cuda" if name != "cpu" and available else "cpu")
 
 
-def resolve_precision(
-    name: Literal["auto", "float32", "bfloat16"], device: torch.device
-) -> torch.dtype:
+def resolve_precision(name: Precision, device: torch.device) -> torch.dtype:
     """The data type of that name; ``auto`` is bfloat16 where the device multiplies it natively.
 
     On a processor that only emulates bfloat16, autocast is several times slower than float32.

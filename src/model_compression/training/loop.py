@@ -5,6 +5,7 @@ Knows networks, objectives and batches; not Kedro, not which stage it serves, no
 
 import copy
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -170,6 +171,7 @@ class _Fit:
         self.trainee.before_epoch(epoch)
         loss, accuracy = self._train(epoch, progress)
         validated = self._validate()
+        self._require_finite(validated.loss, epoch, "on the validation images")
         row = {
             "epoch": epoch + 1,
             "learning_rate": self.optimizer.param_groups[0]["lr"],
@@ -230,7 +232,7 @@ class _Fit:
             seen += len(batch.labels)
             progress.step(step + 1, epoch + 1)
             if index % STEPS_BETWEEN_LOSS_CHECKS == 0 or index + 1 == steps:
-                self._require_finite(total_loss, epoch, index)
+                self._require_finite(total_loss.item(), epoch, f"by step {index + 1}")
         return total_loss.item() / seen, correct.item() / seen
 
     def _set_learning_rate(self, step: int) -> None:
@@ -240,12 +242,12 @@ class _Fit:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.optimizer.learning_rate * factor
 
-    def _require_finite(self, loss: Tensor, epoch: int, step: int) -> None:
-        if not torch.isfinite(loss):
+    def _require_finite(self, loss: float, epoch: int, where: str) -> None:
+        if not math.isfinite(loss):
             kept = f"the state after epoch {epoch} is kept" if epoch else "no epoch was finished"
             raise TrainingDivergedError(
-                f"{self.start.stage}: the loss was {loss.item()} by step {step + 1} of epoch "
-                f"{epoch + 1}; {kept}. A finite loss was expected: lower "
+                f"{self.start.stage}: the loss was {loss} {where} in epoch {epoch + 1}; {kept}. "
+                "A finite loss was expected: lower "
                 f"optimizer.learning_rate (now {self.settings.optimizer.learning_rate:g}), set "
                 "gradient_clip, or train in float32"
             )

@@ -9,6 +9,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from model_compression.images import AugmentationParameters
 from model_compression.parameters import Parameters
+from model_compression.training.hardware import Precision
 from model_compression.training.optimizers import AdamW, Sgd
 from model_compression.training.schedules import OneCycle, WarmupCosine
 
@@ -26,7 +27,7 @@ class TrainingSettings(Parameters):
     ema_decay: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Decay a step of the exponential moving average that is validated and kept instead of the
     raw weights; ``null`` for none."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Precision = "auto"
     """``auto`` takes bfloat16 autocast where the hardware multiplies it natively."""
     channels_last: bool = True
     device: Literal["auto", "cpu", "cuda"] = "auto"
