@@ -4,6 +4,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from model_compression.distillation import (
+    AnswerMemory,
     DistillationMethod,
     FrozenTeacher,
     KdSettings,
@@ -33,7 +34,9 @@ def batch() -> Batch:
 def test_soft_targets_mix_labels_and_teacher_by_alpha(batch):
     teacher, student = network(), network()
     settings = KdSettings(method="kd", temperature=3, alpha=0.7)
-    output = distillation_objective(settings, teacher, "float32")(batch, student.eval())
+    output = distillation_objective(settings, teacher, teacher_precision="float32")(
+        batch, student.eval()
+    )
     with torch.no_grad():
         logits = student(batch.images)
         expected = 0.3 * nn.functional.cross_entropy(logits, batch.labels) + 0.7 * kd_loss(
@@ -89,3 +92,52 @@ def test_unknown_method_is_refused_with_the_known_ones():
 def test_an_objective_must_say_what_it_minimises(batch):
     with pytest.raises(TypeError, match=r"Objective does not define forward"):
         Objective()(batch, network())
+
+
+class Counting(nn.Module):
+    """A teacher that counts how often it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = network()
+        self.asked = 0
+
+    def forward(self, images):
+        self.asked += 1
+        return self.layers(images)
+
+
+def test_a_view_that_comes_again_is_not_asked_again(batch):
+    teacher = Counting()
+    objective = distillation_objective(
+        KdSettings(method="kd"), teacher, AnswerMemory(2, 5, 3), "float32"
+    )
+    student = network().eval()
+    first = objective(batch, student).loss
+    again = objective(batch, student).loss
+    assert teacher.asked == 1
+    torch.testing.assert_close(again, first, rtol=1e-3, atol=1e-3)
+    objective(batch._replace(view=1), student)
+    assert teacher.asked == 2
+
+
+def test_answers_are_kept_for_each_image_whatever_batch_it_is_in(batch):
+    teacher = Counting()
+    memory = AnswerMemory(1, 5, 3)
+    objective = distillation_objective(KdSettings(method="kd"), teacher, memory, "float32")
+    objective(batch, network().eval())
+    turned = torch.tensor([3, 0])
+    recalled = memory.recall(batch._replace(indices=turned))
+    with torch.no_grad():
+        expected = teacher.layers(batch.images[turned])
+    torch.testing.assert_close(recalled, expected, rtol=2e-3, atol=2e-3)
+
+
+def test_answers_are_stored_and_resumed_with_the_objective(batch):
+    kept = distillation_objective(KdSettings(method="kd"), network(), AnswerMemory(1, 5, 3))
+    kept(batch, network().eval())
+    teacher = Counting()
+    resumed = distillation_objective(KdSettings(method="kd"), teacher, AnswerMemory(1, 5, 3))
+    resumed.load_state_dict(kept.state_dict())
+    resumed(batch, network().eval())
+    assert teacher.asked == 0

@@ -140,3 +140,20 @@ def test_a_batch_size_below_one_is_refused(make_image_set: MakeImageSet) -> None
 def test_a_normalisation_for_other_channels_is_refused(make_image_set: MakeImageSet) -> None:
     with pytest.raises(ValueError, match="3 channels; the normalisation is for 1"):
         batches(make_image_set(12, (3, 4, 4)))
+
+
+def test_few_views_come_again_in_turn():
+    images = np.random.default_rng(0).integers(0, 256, (8, 1, 6, 6), dtype=np.uint8)
+    image_set = ImageSet(images, np.zeros(8, np.int64), ("only",), "f")
+    batches = Batches(
+        image_set,
+        Normalization(mean=(0.5,), std=(0.25,)),
+        batch_size=8,
+        device="cpu",
+        augmentation=AugmentationParameters(views=2),
+        shuffle=False,
+    )
+    first, second, third = (next(batches.epoch(epoch)) for epoch in range(3))
+    assert (first.view, second.view, third.view) == (0, 1, 0)
+    assert torch.equal(first.images, third.images)
+    assert not torch.equal(first.images, second.images)

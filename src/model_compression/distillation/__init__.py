@@ -2,6 +2,7 @@
 
 from model_compression.distillation.kd import KdSettings, kd_loss
 from model_compression.distillation.objective import (
+    AnswerMemory,
     DistillationMethod,
     FrozenTeacher,
     LabelsOnly,
@@ -10,6 +11,7 @@ from model_compression.distillation.objective import (
 )
 
 __all__ = [
+    "AnswerMemory",
     "DistillationMethod",
     "FrozenTeacher",
     "KdSettings",

@@ -64,27 +64,81 @@ class FrozenTeacher:
         return logits.float()
 
 
+class AnswerMemory(nn.Module):
+    """A teacher's logits for a bounded number of views of each image, in float16.
+
+    It is part of the objective's state, so a resumed training remembers what the interrupted one
+    had asked.
+
+    Args:
+        views: Different views of each image, V.
+        images: Training images, N.
+        classes: K; the memory takes 2·V·N·K bytes.
+    """
+
+    logits: Tensor
+    known: Tensor
+
+    def __init__(self, views: int, images: int, classes: int) -> None:
+        super().__init__()
+        self.register_buffer("logits", torch.zeros(views, images, classes, dtype=torch.float16))
+        self.register_buffer("known", torch.zeros(views, images, dtype=torch.bool))
+
+    def recall(self, batch: Batch) -> Tensor | None:
+        """The logits for ``batch``, shape (n, K), float32; ``None`` unless all are known."""
+        if not self.known[batch.view, batch.indices].all():
+            return None
+        return self.logits[batch.view, batch.indices].float()
+
+    def keep(self, batch: Batch, logits: Tensor) -> None:
+        """Remembers ``logits`` for the images and the view of ``batch``."""
+        self.logits[batch.view, batch.indices] = logits.to(torch.float16)
+        self.known[batch.view, batch.indices] = True
+
+
 class SoftTargets(Objective):
     """(1 - α) · cross-entropy with the labels + α · T² · KL to the teacher (Hinton, 2015)."""
 
-    def __init__(self, teacher: FrozenTeacher, settings: KdSettings) -> None:
+    def __init__(
+        self, teacher: FrozenTeacher, settings: KdSettings, memory: AnswerMemory | None = None
+    ) -> None:
         super().__init__()
         self._teacher = teacher
         self._settings = settings
+        self.memory = memory
 
     def forward(self, batch: Batch, model: nn.Module) -> LossOutput:
         """Runs teacher and student on the very same view of the images."""
         logits = model(batch.images).float()
-        soft = kd_loss(logits, self._teacher.logits(batch.images), self._settings.temperature)
+        soft = kd_loss(logits, self._answer(batch), self._settings.temperature)
         hard = functional.cross_entropy(logits, batch.labels)
         alpha = self._settings.alpha
         return LossOutput((1.0 - alpha) * hard + alpha * soft, logits)
 
+    def _answer(self, batch: Batch) -> Tensor:
+        known = self.memory.recall(batch) if self.memory is not None else None
+        if known is not None:
+            return known
+        answer = self._teacher.logits(batch.images)
+        if self.memory is not None:
+            self.memory.keep(batch, answer)
+        return answer
+
 
 def distillation_objective(
-    method: KdSettings | LabelsOnly, teacher: nn.Module, teacher_precision: Precision = "auto"
+    method: KdSettings | LabelsOnly,
+    teacher: nn.Module,
+    memory: AnswerMemory | None = None,
+    teacher_precision: Precision = "auto",
 ) -> Objective:
-    """The objective of ``method`` under ``teacher``, which is frozen by this call."""
+    """The objective of ``method`` under ``teacher``, which is frozen by this call.
+
+    Args:
+        method: What is learned from the teacher, with its settings.
+        teacher: The trained network.
+        memory: Where its answers are kept; ``None`` asks it at every step.
+        teacher_precision: See ``FrozenTeacher``.
+    """
     if isinstance(method, LabelsOnly):
         return CrossEntropy(method.label_smoothing)
-    return SoftTargets(FrozenTeacher(teacher, teacher_precision), method)
+    return SoftTargets(FrozenTeacher(teacher, teacher_precision), method, memory)

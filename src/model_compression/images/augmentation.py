@@ -21,6 +21,13 @@ class AugmentationParameters(Parameters):
     """Pixels added on each side before an old-size window is cropped at random; 0: no crop."""
     cutout: int = Field(default=0, ge=0)
     """Side in pixels of a square blanked at a random place (DeVries and Taylor, 2017); 0: none."""
+    views: int | None = Field(default=None, ge=1)
+    """Different versions of each image that are ever shown, in turn; null: a new one every epoch.
+    With few views a teacher's answers can be kept and used again."""
+
+    def view_of(self, epoch: int) -> int:
+        """The number of the view that ``epoch`` shows."""
+        return epoch if self.views is None else epoch % self.views
 
 
 def augment(

@@ -26,7 +26,9 @@ class Batch(NamedTuple):
     indices: Tensor
     """Positions in the image set, int64, shape (n,)."""
     epoch: int
-    """The epoch that this view of the images belongs to."""
+    """The epoch that the batch belongs to."""
+    view: int = 0
+    """Which version of the images it shows: same view and index, same pixels."""
 
 
 class Batches:
@@ -98,9 +100,11 @@ class Batches:
         images, labels, indices = (
             tensor.to(self.device, non_blocking=True) for tensor in (images, labels, indices)
         )
+        view = 0
         if self.augmentation is not None:
+            view = self.augmentation.view_of(epoch)
             images = augment(
-                images, indices, seed=self.seed, epoch=epoch, parameters=self.augmentation
+                images, indices, seed=self.seed, epoch=view, parameters=self.augmentation
             )
         images = images.contiguous(memory_format=self.memory_format)
-        return Batch(self.normalization.apply(images), labels, indices, epoch)
+        return Batch(self.normalization.apply(images), labels, indices, epoch, view)

@@ -8,7 +8,7 @@ from model_compression.distillation import distillation_objective
 from model_compression.images import ImageSet, Normalization
 from model_compression.models import Checkpoint, build_model
 from model_compression.pipelines.distillation.parameters import DistillationParameters
-from model_compression.pipelines.stage.nodes import new_checkpoint
+from model_compression.pipelines.stage.nodes import answer_memory, new_checkpoint
 from model_compression.training import History, Trainee, TrainingState, fit
 
 
@@ -29,7 +29,12 @@ def train_student(
     def prepare() -> Trainee:
         torch.manual_seed(parameters.training.seed)
         return Trainee(
-            build_model(spec), distillation_objective(parameters.distillation, teacher.build())
+            build_model(spec),
+            distillation_objective(
+                parameters.distillation,
+                teacher.build(),
+                answer_memory(parameters.training, train_images),
+            ),
         )
 
     for state in fit(

@@ -18,6 +18,7 @@ from model_compression.deployment import (
     packed_size,
     require_fused,
 )
+from model_compression.distillation import AnswerMemory
 from model_compression.evaluation import (
     classification_tables,
     predict_logits,
@@ -28,7 +29,7 @@ from model_compression.fingerprint import fingerprint
 from model_compression.images import ImageSet, Normalization
 from model_compression.models import Checkpoint, ModelSpec
 from model_compression.parameters import Parameters
-from model_compression.training import TrainingState
+from model_compression.training import TrainingSettings, TrainingState
 
 
 def new_checkpoint(
@@ -140,3 +141,11 @@ def load_module(checkpoint: Checkpoint) -> nn.Module:
     if checkpoint.graph == "qat":
         return quantization.load_quantized(checkpoint)
     return checkpoint.build()
+
+
+def answer_memory(settings: TrainingSettings, train: ImageSet) -> AnswerMemory | None:
+    """Where a teacher's answers to a training's views are kept; ``None`` if no view comes again."""
+    views = 1 if settings.augmentation is None else settings.augmentation.views
+    if views is None or views >= settings.epochs:
+        return None
+    return AnswerMemory(views, len(train), len(train.classes))
