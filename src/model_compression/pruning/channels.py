@@ -37,11 +37,11 @@ class ChannelPruningSettings(Parameters):
 
     method: Literal["channels"]
     """Whole channels."""
-    ratio: float = Field(gt=0, lt=1)
+    ratio: float = Field(default=0.25, gt=0, lt=1)
     """Share that is removed, of what ``target`` names."""
     target: Literal["channels", "macs"] = "channels"
     """What ``ratio`` is a share of: channels, or multiply-accumulates of the whole network."""
-    importance: Literal["l1", "l2", "lamp", "fpgm", "bn_scale", "random"] = "l2"
+    importance: Literal["l1", "l2", "lamp", "fpgm", "bn_scale", "random"] = "lamp"
     """By the weights' norms (l1, l2), LAMP, distance to the geometric median, batch norm scales, or
     by chance (the baseline)."""
     scope: Literal["global", "layer"] = "global"

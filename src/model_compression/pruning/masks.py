@@ -19,7 +19,7 @@ class MaskPruningSettings(Parameters):
 
     method: Literal["magnitude"]
     """Weights one by one, by their absolute value."""
-    sparsity: float = Field(gt=0, lt=1)
+    sparsity: float = Field(default=0.8, gt=0, lt=1)
     """Share of the convolutions' and linear layers' weights that become zero; not of biases."""
     scope: Literal["global", "layer"] = "global"
     """Whether weights compete in the whole network or each layer loses the same share."""

@@ -181,9 +181,9 @@ class _Fit:
             "validation_accuracy": validated.accuracy,
             "seconds": time.perf_counter() - started,
         }
-        is_best = all(
-            validated.accuracy >= earlier["validation_accuracy"] for earlier in self.history
-        )
+        # By loss, not accuracy: on a few thousand images the accuracies of neighbouring epochs
+        # differ by chance alone, and an epoch before the schedule's end would often be taken.
+        is_best = all(validated.loss <= earlier["validation_loss"] for earlier in self.history)
         self.history = [*self.history, row]
         left = (self.settings.epochs - epoch - 1) * row["seconds"]
         progress.epoch(row, left)

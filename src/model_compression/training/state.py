@@ -31,7 +31,7 @@ class TrainingState:
     """Everything that the next epoch depends on, and the best network so far."""
 
     best: Checkpoint
-    """The best network so far by validation accuracy; its fingerprint is the training's."""
+    """The best network so far by validation loss; its fingerprint is the training's."""
     epoch: int
     """Epochs done."""
     finished: bool

@@ -65,7 +65,7 @@ def new_checkpoint(
 
 
 def select_best(training_state: TrainingState) -> Checkpoint:
-    """The network of the epoch with the highest validation accuracy."""
+    """The network of the epoch with the lowest validation loss."""
     return training_state.best
 
 
