@@ -41,7 +41,7 @@ imports: install
 unit: install
 	$(BIN)/pytest --cov --cov-report=term
 
-notebook: install
+notebook: smoke
 	KEDRO_ENV=smoke $(BIN)/jupyter-execute --timeout=120 notebooks/*.ipynb
 
 viz: install ## Kedro-Viz on http://127.0.0.1:4141

@@ -43,8 +43,8 @@ def relocate_artifacts(database: Path, artifacts: Path) -> int:
             for table, column in LOCATIONS:
                 changed += connection.execute(
                     f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
-                    f"WHERE {column} = ? OR {column} LIKE ? || '/%'",
-                    (artifacts.as_uri(), len(old) + 1, old, old),
+                    f"WHERE {column} = ? OR substr({column}, 1, ?) = ?",
+                    (artifacts.as_uri(), len(old) + 1, old, len(old) + 1, f"{old}/"),
                 ).rowcount
     return changed
 

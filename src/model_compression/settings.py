@@ -3,19 +3,21 @@
 from kedro.config import OmegaConfigLoader
 from rich import get_console
 
+from model_compression.known_parameters import KnownParameters
 from model_compression.tracking import Tracking
 
 # Rich wraps at 80 columns where it sees no terminal; a log file reads better with a line a record.
 if not get_console().is_terminal:
     get_console().width = 200
 
-HOOKS = (Tracking(),)
+HOOKS = (KnownParameters(), Tracking())
 
 # Tracking extends kedro-mlflow's own hook, which would otherwise run beside it.
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow", "kedro-telemetry")
 
 CONFIG_LOADER_CLASS = OmegaConfigLoader
 CONFIG_LOADER_ARGS = {
+    "config_patterns": {"mlflow": ["mlflow*", "mlflow*/**", "**/mlflow*"]},
     "base_env": "base",
     "default_run_env": "local",
     "merge_strategy": {"parameters": "soft", "globals": "soft", "mlflow": "soft"},

@@ -11,17 +11,20 @@ Knows Kedro's hooks and MLflow. What is tracked, and as what, is said by each ca
     as: artifact         the file itself
 """
 
+import atexit
 import logging
 import os
 import time
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from inspect import isgeneratorfunction
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import numpy as np
 import pandas as pd
+from kedro.config import AbstractConfigLoader
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.io import DataCatalog
@@ -61,11 +64,9 @@ class Tracking(MlflowHook):  # type: ignore[misc]
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
-        """Keeps the tracking database beside the project unless the user named a server."""
-        database = Path(context.project_path) / "mlflow.db"
-        os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
-        if relocate_artifacts(database, Path(context.project_path) / "mlartifacts"):
-            logger.info("The project was moved: MLflow's artifact locations follow it")
+        """Keeps database and artifacts beside the project unless the user named a server."""
+        if "MLFLOW_TRACKING_URI" not in os.environ:
+            self._keep_beside(Path(context.project_path), context.config_loader)
         super().after_context_created(context)
 
     @hook_impl
@@ -74,6 +75,7 @@ class Tracking(MlflowHook):  # type: ignore[misc]
     ) -> None:
         """Opens the run and notes which stages are going to need one of their own."""
         super().before_pipeline_run(run_params, pipeline, catalog)
+        atexit.register(self._end_as_killed)
         self._catalog = catalog
         self._stages = {}
         for node in pipeline.nodes:
@@ -136,7 +138,9 @@ class Tracking(MlflowHook):  # type: ignore[misc]
                     f"{dataset_name}: metadata.mlflow.as is {other!r}; expected metric_history, "
                     "metrics, comparison, model or artifact"
                 )
-        if stage is not None and stage.nodes_left == 0 and dataset_name == node.outputs[-1]:
+        # A generator node saves its outputs once an epoch; which time is the last isn't known here.
+        is_last_save = dataset_name == node.outputs[-1] and not isgeneratorfunction(node.func)
+        if stage is not None and stage.nodes_left == 0 and is_last_save:
             self._client.set_terminated(run_id, "FINISHED")
             stage.run_id = None
 
@@ -145,6 +149,7 @@ class Tracking(MlflowHook):  # type: ignore[misc]
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
     ) -> None:
         """Ends what is still open: a stage of which only some nodes were asked for."""
+        atexit.unregister(self._end_as_killed)
         self._end_stages("FINISHED")
         super().after_pipeline_run(run_params, pipeline, catalog)
 
@@ -157,6 +162,7 @@ class Tracking(MlflowHook):  # type: ignore[misc]
         catalog: DataCatalog,
     ) -> None:
         """Ends the open runs as failed."""
+        atexit.unregister(self._end_as_killed)
         self._end_stages("FAILED")
         super().on_pipeline_error(error, run_params, pipeline, catalog)
 
@@ -164,6 +170,22 @@ class Tracking(MlflowHook):  # type: ignore[misc]
     def _client(self) -> mlflow.MlflowClient:
         client: mlflow.MlflowClient = self.mlflow_config.server._mlflow_client
         return client
+
+    def _keep_beside(self, project: Path, config: AbstractConfigLoader) -> None:
+        database, artifacts = project / "mlflow.db", project / "mlartifacts"
+        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{database}"
+        settings = config["mlflow"]
+        creation = settings["tracking"]["experiment"].setdefault("create_experiment_kwargs", {})
+        if creation.setdefault("artifact_location", str(artifacts)) == str(artifacts):
+            config["mlflow"] = settings
+            if relocate_artifacts(database, artifacts):
+                logger.info("The project was moved: MLflow's artifact locations follow it")
+
+    def _end_as_killed(self) -> None:
+        """For an interrupt from the keyboard, of which Kedro tells no hook."""
+        self._end_stages("KILLED")
+        while mlflow.active_run() is not None:
+            mlflow.end_run("KILLED")
 
     def _open_run(self, stage: str) -> str:
         run = self._client.create_run(

@@ -66,7 +66,7 @@ def test_a_graph_for_quantization_is_kept_but_not_built(
     read = read_checkpoint(tmp_path / "file")
     assert read.graph == "qat"
     assert torch.equal(read.weights["observer.scale"], torch.ones(1))
-    with pytest.raises(CheckpointError, match=r"use quantization\.restore"):
+    with pytest.raises(CheckpointError, match=r"use quantization\.load_quantized"):
         read.build()
 
 

@@ -24,14 +24,19 @@ def copy_project(target: Path) -> Path:
     return target
 
 
-def run_project(project: Path, pipeline: str = "__default__", **parameters: Any) -> None:
-    """`kedro run --env=smoke --pipeline=… --params=…`, in this process."""
+def run_project(
+    project: Path,
+    pipeline: str = "__default__",
+    to_nodes: list[str] | None = None,
+    **parameters: Any,
+) -> None:
+    """`kedro run --env=smoke --pipeline=… --to-nodes=… --params=…`, in this process."""
     saved = os.environ.pop("MLFLOW_TRACKING_URI", None)
     try:
         with chdir(project):
             bootstrap_project(project)
             with KedroSession.create(project, env="smoke", runtime_params=parameters) as session:
-                session.run(pipeline_names=[pipeline])
+                session.run(pipeline_names=[pipeline], to_nodes=to_nodes)
     finally:
         while mlflow.active_run() is not None:
             mlflow.end_run("FAILED")
@@ -56,3 +61,16 @@ def compressed(tmp_path_factory) -> Path:
 @pytest.fixture
 def run() -> Callable[..., None]:
     return run_project
+
+
+@pytest.fixture
+def parameters_of() -> Callable[..., dict[str, Any]]:
+    """Reads and checks the parameters as a run would, without running anything."""
+
+    def read(project: Path, **parameters: Any) -> dict[str, Any]:
+        with chdir(project):
+            bootstrap_project(project)
+            with KedroSession.create(project, env="smoke", runtime_params=parameters) as session:
+                return session.load_context().params
+
+    return read

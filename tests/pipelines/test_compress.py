@@ -16,6 +16,7 @@ from kedro.io import DatasetError
 from kedro.validation.exceptions import ParameterValidationError
 
 from model_compression.images import read_image_set
+from model_compression.models import CheckpointError
 
 STAGES = ("teacher", "student", "pruned", "quantized")
 COLUMNS = [
@@ -195,6 +196,8 @@ def test_a_pruning_parameter_leaves_teacher_and_student_alone(compressed, run, c
         ({"pruning": {"pruning": {"ratio": 1.5}}}, r"pruning.*ratio.*less than 1"),
         ({"quantization": {"quantization": {"method": "int4"}}}, r"quantization.*'qat'"),
         ({"data": {"source": {"kind": "idxx"}}}, r"data.*'idx'.*'folder'"),
+        ({"prunning": {"pruning": {"ratio": 0.5}}}, r"prunning.*did you mean 'pruning'"),
+        ({"teacher": {"training": {"device": "tpu"}}}, r"device.*'auto'.*'cuda'"),
     ],
 )
 def test_an_impossible_parameter_is_refused_before_the_first_node(
@@ -238,3 +241,49 @@ def test_a_missing_source_says_which_file_is_wanted(make_project, run):
     run(project, "data_preparation")
     with pytest.raises(DatasetError, match=r"teacher.model\.safetensors"):
         run(project, "distillation")
+
+
+def test_a_run_that_ends_at_a_training_node_keeps_its_curve(make_project, run):
+    project = make_project("partial")
+    run(project, to_nodes=["teacher.train"])
+    parents, children = runs(project)
+    assert (parents[0].info.status, children["teacher"].info.status) == ("FINISHED", "FINISHED")
+    curve = client(project).get_metric_history(children["teacher"].info.run_id, "train_loss")
+    assert [metric.step for metric in curve] == [1, 2]
+
+
+def test_a_source_that_was_trained_on_other_images_is_refused(make_project, run):
+    project = make_project("other")
+    run(project, "data_preparation")
+    run(project, "teacher")
+    run(project, "data_preparation", data={"seed": 1})
+    with pytest.raises(
+        CheckpointError, match=r"student: the teacher checkpoint was trained on other"
+    ):
+        run(project, "distillation")
+
+
+def test_a_report_is_not_made_of_a_file_that_was_not_evaluated(compressed, run, tmp_path):
+    data = compressed / "data" / "smoke"
+    evaluation_file = data / "08_reporting" / "quantized" / "evaluation.json"
+    original = evaluation_file.read_text()
+    evaluation_file.write_text(json.dumps(json.loads(original) | {"fingerprint": "another"}))
+    try:
+        with pytest.raises(ValueError, match=r"quantized: model\.onnx is not the file"):
+            run(compressed, "reporting")
+    finally:
+        evaluation_file.write_text(original)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"pruning": {"pruning": {"method": "magnitude"}}},
+        {"distillation": {"distillation": {"method": "none"}}},
+        {"data": {"source": {"kind": "torchvision", "name": "MNIST"}}},
+        {"teacher": {"model": {"name": "net"}}},
+    ],
+)
+def test_another_choice_takes_no_more_than_its_name(make_project, parameters_of, changed):
+    read = parameters_of(make_project("choice"), **changed)
+    assert read["pruning"].pruning.method in {"channels", "magnitude"}

@@ -18,7 +18,9 @@ SECONDS_TO_WAIT = 240
 
 
 def start(project: Path) -> subprocess.Popen[bytes]:
-    epochs = ",".join(f"{group}.training.epochs={EPOCHS}" for group in ("teacher", "quantization"))
+    epochs = ",".join(
+        f"{group}.training.epochs={EPOCHS}" for group in ("teacher", "distillation", "quantization")
+    )
     command = [sys.executable, "-m", "kedro", "run", "--env=smoke", f"--params={epochs}"]
     environment = {name: value for name, value in os.environ.items() if "MLFLOW" not in name}
     with (project / "log.txt").open("ab") as log:
@@ -54,15 +56,16 @@ def weights_of(project: Path, stage: str) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def test_killed_twice_and_run_again_gives_bit_identical_weights(make_project):
+def test_killed_thrice_and_run_again_gives_bit_identical_weights(make_project):
     whole, killed = make_project("whole"), make_project("killed")
     finish(whole)
-    kill_in(killed, "teacher")
-    kill_in(killed, "quantized")
+    for stage in ("teacher", "student", "quantized"):
+        kill_in(killed, stage)
     log = finish(killed)
     assert "teacher: goes on after epoch" in log
     assert "quantized: goes on after epoch" in log
-    assert "student: nothing has changed" in log
+    assert "student: goes on after epoch" in log
+    assert "pruned: nothing has changed" in log
     for stage in STAGES:
         expected, actual = weights_of(whole, stage), weights_of(killed, stage)
         assert expected.keys() == actual.keys()

@@ -31,10 +31,10 @@ class FusionError(ValueError):
 
 
 class FusionReport(NamedTuple):
-    """The quantized layers of a file, by name, in the graph's order."""
+    """The layers of a quantized file, by their weights' names, in the graph's order."""
 
     quantizable: tuple[str, ...]
-    """Layers whose weight is stored in integers."""
+    """In a file with integer weights, every layer with a stored weight, also one left in float."""
     fused: tuple[str, ...]
     """Those of them that ONNX Runtime runs by an integer kernel."""
 
@@ -49,7 +49,7 @@ def fusion_report(model: OnnxModel) -> FusionReport:
 
     A float file has no quantized layer.
     """
-    quantizable = _quantized_weights(model.proto)
+    quantizable = _quantizable_weights(model.proto)
     if not quantizable:
         return FusionReport((), ())
     with tempfile.TemporaryDirectory() as folder:
@@ -81,11 +81,11 @@ def require_fused(model: OnnxModel) -> FusionReport:
     return report
 
 
-def _quantized_weights(proto: onnx.ModelProto) -> tuple[str, ...]:
-    names: dict[str, None] = {}
+def _quantizable_weights(proto: onnx.ModelProto) -> tuple[str, ...]:
+    names: dict[str, bool] = {}
     for node in ir.from_proto(proto).graph:
         if node.op_type in LAYER_OPS:
             weight = stored_behind(node.inputs[1])
-            if weight is not None and weight is not node.inputs[1] and weight.name is not None:
-                names[weight.name] = None
-    return tuple(names)
+            if weight is not None and weight.name is not None:
+                names[weight.name] = weight is not node.inputs[1]
+    return tuple(names) if any(names.values()) else ()

@@ -38,6 +38,17 @@ class DataParameters(Parameters):
     test_limit: int | None = Field(default=None, ge=1)
     """Use only so many test images, classes in proportion; null: all."""
 
+    @property
+    def name(self) -> str:
+        """What the images are called: their data set's name, or that of the folder they lie in."""
+        match self.source:
+            case TorchvisionSource(name=name):
+                return name
+            case IdxSource(folder=folder):
+                return Path(folder).name
+            case FolderSource(path=path):
+                return Path(path).name
+
     @model_validator(mode="after")
     def _folder_has_a_size(self) -> Self:
         if isinstance(self.source, FolderSource) and self.image_size is None:

@@ -46,7 +46,7 @@ class Checkpoint:
     graph: GraphKind = "float"
     """``qat`` if the weights are those of the graph for quantization-aware training."""
     details: dict[str, Any] = field(default_factory=dict)
-    """JSON values worth keeping: training_seconds, best_epoch, quantization settings."""
+    """JSON values worth keeping, such as best_epoch."""
 
     def __post_init__(self) -> None:
         """Checks that the parts fit together.
@@ -76,7 +76,7 @@ class Checkpoint:
         if self.graph != "float":
             raise CheckpointError(
                 f"the {self.stage} checkpoint holds a graph prepared for quantization-aware "
-                "training, which build() doesn't know: use quantization.restore"
+                "training, which build() doesn't know: use quantization.load_quantized"
             )
         return build_with_weights(self.spec, self.weights).eval()
 
@@ -132,7 +132,7 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
 def read_checkpoint(path: Path) -> Checkpoint:
     """Reads what ``write_checkpoint`` wrote, and builds its network once to see that it fits.
 
-    The weights of a ``qat`` graph are held against it by ``quantization.restore``.
+    The weights of a ``qat`` graph are held against it by ``quantization.load_quantized``.
 
     Raises:
         TensorFileError: If the file is missing, truncated, altered or from elsewhere.

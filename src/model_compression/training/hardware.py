@@ -3,16 +3,17 @@
 Knows this machine, not the network.
 """
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Literal
 
 import torch
 from torch import nn
 
+Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
-def resolve_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
+def resolve_device(name: Device) -> torch.device:
     """The device of that name; ``auto`` is CUDA where there is one.
 
     Raises:
@@ -36,7 +37,8 @@ def resolve_precision(name: Precision, device: torch.device) -> torch.dtype:
         native = (
             torch.cuda.is_bf16_supported(including_emulation=False)
             if device.type == "cuda"
-            else torch.ops.mkldnn._is_mkldnn_bf16_supported()
+            else torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+            and torch.ops.mkldnn._is_mkldnn_bf16_supported()
             and torch.cpu._is_avx512_bf16_supported()
         )
         return torch.bfloat16 if native else torch.float32
@@ -44,10 +46,8 @@ def resolve_precision(name: Precision, device: torch.device) -> torch.dtype:
 
 
 def autocast(dtype: torch.dtype, device: torch.device) -> AbstractContextManager[object]:
-    """Mixed precision in ``dtype`` (weights stay float32); nothing for float32."""
-    if dtype == torch.float32:
-        return nullcontext()
-    return torch.autocast(device.type, dtype)
+    """Mixed precision in ``dtype`` (weights stay float32); float32 also inside another autocast."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16)
 
 
 def place(module: nn.Module, device: torch.device, channels_last: bool) -> nn.Module:

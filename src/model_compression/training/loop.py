@@ -57,7 +57,7 @@ def fit(
     """Trains, and yields the state after every epoch; the last one is finished.
 
     Every source of chance is a pure function of the seed and the epoch, so a training that goes on
-    from a stored state reaches bit-identical weights on the same machine and device.
+    from a stored state reaches bit-identical weights on the same CPU and number of threads.
 
     Args:
         prepare: Makes the network in its initial state and its objective; called only if there is
@@ -143,7 +143,12 @@ class _Fit:
         self.model.load_state_dict(state.weights)
         self.objective.load_state_dict(state.objective)
         self.optimizer.load_state_dict(copy.deepcopy(state.optimizer))
-        self.averaged = {name: value.to(self.device) for name, value in state.averaged.items()}
+        for parameter, slot in self.optimizer.state.items():
+            slot.update({name: _laid_out_as(parameter, value) for name, value in slot.items()})
+        now = self.model.state_dict()
+        self.averaged = {
+            name: _laid_out_as(now[name], value) for name, value in state.averaged.items()
+        }
         self.best = state.best
         self.history = list(state.history)
         logger.info("%s: goes on after epoch %d", self.start.stage, state.epoch)
@@ -169,7 +174,10 @@ class _Fit:
         # epoch draw what the uninterrupted one drew.
         torch.manual_seed(self.settings.seed * 1_000_003 + epoch)
         self.trainee.before_epoch(epoch)
-        loss, accuracy = self._train(epoch, progress)
+        try:
+            loss, accuracy = self._train(epoch, progress)
+        except FloatingPointError as error:
+            raise self._diverged(str(error), epoch) from error
         validated = self._validate()
         self._require_finite(validated.loss, epoch, "on the validation images")
         row = {
@@ -244,13 +252,15 @@ class _Fit:
 
     def _require_finite(self, loss: float, epoch: int, where: str) -> None:
         if not math.isfinite(loss):
-            kept = f"the state after epoch {epoch} is kept" if epoch else "no epoch was finished"
-            raise TrainingDivergedError(
-                f"{self.start.stage}: the loss was {loss} {where} in epoch {epoch + 1}; {kept}. "
-                "A finite loss was expected: lower "
-                f"optimizer.learning_rate (now {self.settings.optimizer.learning_rate:g}), set "
-                "gradient_clip, or train in float32"
-            )
+            raise self._diverged(f"the loss was {loss} {where}", epoch)
+
+    def _diverged(self, what: str, epoch: int) -> TrainingDivergedError:
+        kept = f"the state after epoch {epoch} is kept" if epoch else "no epoch was finished"
+        return TrainingDivergedError(
+            f"{self.start.stage}: {what} in epoch {epoch + 1}; {kept}. Finite numbers were "
+            "expected: lower optimizer.learning_rate (now "
+            f"{self.settings.optimizer.learning_rate:g}), set gradient_clip, or train in float32"
+        )
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -274,6 +284,13 @@ class _Fit:
                 return score(self.model, self.validation)
             finally:
                 self.model.load_state_dict(raw)
+
+
+def _laid_out_as(model: Tensor, value: Tensor) -> Tensor:
+    """``value``, placed and laid out in memory as ``model`` is, as if training had not paused."""
+    if value.shape != model.shape:
+        return value
+    return torch.empty_like(model, dtype=value.dtype).copy_(value)
 
 
 def _copy(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

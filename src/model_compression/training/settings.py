@@ -3,13 +3,13 @@
 Knows neither networks nor data.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from model_compression.images import AugmentationParameters
 from model_compression.parameters import Parameters
-from model_compression.training.hardware import Precision
+from model_compression.training.hardware import Device, Precision, resolve_device
 from model_compression.training.optimizers import AdamW, Sgd
 from model_compression.training.schedules import OneCycle, WarmupCosine
 
@@ -30,10 +30,16 @@ class TrainingSettings(Parameters):
     precision: Precision = "auto"
     """``auto`` takes bfloat16 autocast where the hardware multiplies it natively."""
     channels_last: bool = True
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     seed: Annotated[int, Field(ge=0)] = 0
     augmentation: AugmentationParameters | None = AugmentationParameters()
     """``null`` trains on the images as they are."""
+
+    @field_validator("device")
+    @classmethod
+    def _device_is_there(cls, device: Device) -> Device:
+        resolve_device(device)
+        return device
 
     @model_validator(mode="after")
     def _warm_up_ends_before_training_does(self) -> Self:

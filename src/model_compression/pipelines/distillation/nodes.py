@@ -4,11 +4,10 @@ from collections.abc import Iterator
 
 import torch
 
-from model_compression.distillation import distillation_objective
 from model_compression.images import ImageSet, Normalization
 from model_compression.models import Checkpoint, build_model
 from model_compression.pipelines.distillation.parameters import DistillationParameters
-from model_compression.pipelines.stage.nodes import answer_memory, new_checkpoint
+from model_compression.pipelines.stage.nodes import learn_from, new_checkpoint
 from model_compression.training import History, Trainee, TrainingState, fit
 
 
@@ -30,11 +29,7 @@ def train_student(
         torch.manual_seed(parameters.training.seed)
         return Trainee(
             build_model(spec),
-            distillation_objective(
-                parameters.distillation,
-                teacher.build(),
-                answer_memory(parameters.training, train_images),
-            ),
+            learn_from(teacher, parameters.distillation, parameters.training, train_images),
         )
 
     for state in fit(

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator
 
-from model_compression.distillation import distillation_objective
 from model_compression.images import ImageSet, Normalization
 from model_compression.models import Checkpoint
 from model_compression.pipelines.pruning.parameters import PruningParameters
-from model_compression.pipelines.stage.nodes import answer_memory, new_checkpoint
+from model_compression.pipelines.stage.nodes import learn_from, new_checkpoint
 from model_compression.pruning import prune
 from model_compression.training import History, Trainee, TrainingState, fit
 
@@ -37,11 +36,7 @@ def train_pruned(
         pruned = prune(
             student.build(), spec.input_shape, parameters.pruning, parameters.training.seed
         )
-        objective = distillation_objective(
-            parameters.distillation,
-            teacher.build(),
-            answer_memory(parameters.training, train_images),
-        )
+        objective = learn_from(teacher, parameters.distillation, parameters.training, train_images)
         return Trainee(pruned.module, objective, after_step=pruned.hold)
 
     for state in fit(

@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 
-from model_compression.distillation import distillation_objective
 from model_compression.images import Batches, ImageSet, Normalization
 from model_compression.models import Checkpoint
 from model_compression.pipelines.quantization.parameters import QuantizationParameters
-from model_compression.pipelines.stage.nodes import answer_memory, new_checkpoint
+from model_compression.pipelines.stage.nodes import learn_from, new_checkpoint
 from model_compression.quantization import calibrate, freeze, prepare_qat
 from model_compression.training import History, Trainee, TrainingState, fit
 
@@ -55,11 +54,7 @@ def train_quantized(
         calibrate(model, (batch.images for batch in islice(batches.epoch(0), CALIBRATION_BATCHES)))
         return Trainee(
             model,
-            distillation_objective(
-                parameters.distillation,
-                teacher.build(),
-                answer_memory(parameters.training, train_images),
-            ),
+            learn_from(teacher, parameters.distillation, parameters.training, train_images),
             before_epoch=lambda epoch: freeze(model, epoch, settings),
         )
 

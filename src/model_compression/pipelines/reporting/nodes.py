@@ -8,7 +8,7 @@ from plotly.graph_objects import Figure
 from model_compression import reporting
 from model_compression.deployment import OnnxModel, measure_latency
 from model_compression.evaluation import mcnemar_test
-from model_compression.images import ImageSet
+from model_compression.images import DataParameters, ImageSet
 from model_compression.pipelines.reporting.parameters import ReportingParameters
 
 BATCH_SIZES = (1, 64)
@@ -33,9 +33,21 @@ def time_stages(
 
 
 def compare_with_teacher(
-    evaluations: dict[str, dict[str, Any]], predictions: dict[str, pd.DataFrame]
+    evaluations: dict[str, dict[str, Any]],
+    predictions: dict[str, pd.DataFrame],
+    models: dict[str, OnnxModel],
 ) -> dict[str, dict[str, Any]]:
-    """Adds to each evaluation McNemar's exact test against the first stage, the teacher."""
+    """Adds to each evaluation McNemar's exact test against the first stage, the teacher.
+
+    Raises:
+        ValueError: If a file is not the one that was evaluated.
+    """
+    for stage, model in models.items():
+        if model.fingerprint != evaluations[stage]["fingerprint"]:
+            raise ValueError(
+                f"{stage}: model.onnx is not the file that evaluation.json speaks of (a run was "
+                "cut off between them): run the pipeline of that stage again"
+            )
     correct = {
         stage: (table["label"] == table["predicted"]).to_numpy()
         for stage, table in predictions.items()
@@ -74,6 +86,7 @@ def write_report(
     histories: dict[str, list[dict[str, float]]],
     latency: pd.DataFrame,
     confusions: dict[str, pd.DataFrame],
+    data: DataParameters,
     parameters: ReportingParameters,
 ) -> str:
     """The HTML report."""
@@ -82,7 +95,7 @@ def write_report(
         histories,
         latency,
         confusions,
-        reporting.gather_provenance(evaluations, parameters.data_name),
+        reporting.gather_provenance(evaluations, parameters.data_name or data.name),
         title=parameters.title,
     )
 
@@ -91,6 +104,7 @@ def write_model_card(
     evaluations: dict[str, dict[str, Any]],
     latency: pd.DataFrame,
     models: dict[str, OnnxModel],
+    data: DataParameters,
     parameters: ReportingParameters,
 ) -> str:
     """The card of the last stage's file."""
@@ -100,6 +114,6 @@ def write_model_card(
         latency,
         classes=shipped.classes,
         input_shape=shipped.input_shape,
-        provenance=reporting.gather_provenance(evaluations, parameters.data_name),
+        provenance=reporting.gather_provenance(evaluations, parameters.data_name or data.name),
         licence=parameters.licence,
     )

@@ -14,8 +14,8 @@ class ReportingParameters(Parameters):
     """Turns that each stage's file is timed in, interleaved with the others'."""
     threads: NonNegativeInt = 1
     """Threads of an inference; 0 leaves the choice to ONNX Runtime."""
-    data_name: str
-    """What the images are called in the report and the model card."""
+    data_name: str | None = None
+    """What the images are called in the report and the model card; null: as their source is."""
     title: Annotated[str, Field(min_length=1)] = "Model compression report"
     licence: str | None = None
     """The model card's licence, as an identifier of the Hugging Face hub; null for none."""

@@ -37,7 +37,7 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 compare_with_teacher,
-                ["evaluations", "predictions_by_stage"],
+                ["evaluations", "predictions_by_stage", "onnx_by_stage"],
                 "judged_evaluations",
                 name="compare_with_teacher",
             ),
@@ -60,13 +60,26 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 write_report,
-                ["judged_evaluations", "histories", "latency", "confusions", "params:reporting"],
+                [
+                    "judged_evaluations",
+                    "histories",
+                    "latency",
+                    "confusions",
+                    "params:data",
+                    "params:reporting",
+                ],
                 "report",
                 name="write_report",
             ),
             Node(
                 write_model_card,
-                ["judged_evaluations", "latency", "onnx_by_stage", "params:reporting"],
+                [
+                    "judged_evaluations",
+                    "latency",
+                    "onnx_by_stage",
+                    "params:data",
+                    "params:reporting",
+                ],
                 "model_card",
                 name="write_model_card",
             ),

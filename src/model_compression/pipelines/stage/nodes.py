@@ -18,7 +18,12 @@ from model_compression.deployment import (
     packed_size,
     require_fused,
 )
-from model_compression.distillation import AnswerMemory
+from model_compression.distillation import (
+    AnswerMemory,
+    KdSettings,
+    LabelsOnly,
+    distillation_objective,
+)
 from model_compression.evaluation import (
     classification_tables,
     predict_logits,
@@ -27,9 +32,9 @@ from model_compression.evaluation import (
 )
 from model_compression.fingerprint import fingerprint
 from model_compression.images import ImageSet, Normalization
-from model_compression.models import Checkpoint, ModelSpec
+from model_compression.models import Checkpoint, CheckpointError, ModelSpec
 from model_compression.parameters import Parameters
-from model_compression.training import TrainingSettings, TrainingState
+from model_compression.training import Objective, TrainingSettings, TrainingState
 
 
 def new_checkpoint(
@@ -45,7 +50,18 @@ def new_checkpoint(
 
     Its fingerprint covers everything that its weights depend on: the parameters, the network, the
     images and the checkpoints it starts from.
+
+    Raises:
+        CheckpointError: If a source was trained on other images than these.
     """
+    for source in sources:
+        here = (train.classes, train.image_shape, normalization)
+        if (source.classes, source.spec.input_shape, source.normalization) != here:
+            raise CheckpointError(
+                f"{stage}: the {source.stage} checkpoint was trained on other images than those in "
+                f"the catalog (classes, size or normalisation differ): run the pipeline that makes "
+                f"{source.stage} again"
+            )
     return Checkpoint(
         spec=spec,
         weights={},
@@ -65,7 +81,16 @@ def new_checkpoint(
 
 
 def select_best(training_state: TrainingState) -> Checkpoint:
-    """The network of the epoch with the lowest validation loss."""
+    """The network of the epoch with the lowest validation loss.
+
+    Raises:
+        ValueError: If the training was cut off and has not gone on since.
+    """
+    if not training_state.finished:
+        raise ValueError(
+            f"{training_state.best.stage}: its training stopped after epoch {training_state.epoch} "
+            "and is not finished: run its pipeline from the train node"
+        )
     return training_state.best
 
 
@@ -143,9 +168,18 @@ def load_module(checkpoint: Checkpoint) -> nn.Module:
     return checkpoint.build()
 
 
-def answer_memory(settings: TrainingSettings, train: ImageSet) -> AnswerMemory | None:
-    """Where a teacher's answers to a training's views are kept; ``None`` if no view comes again."""
+def learn_from(
+    teacher: Checkpoint,
+    method: KdSettings | LabelsOnly,
+    settings: TrainingSettings,
+    train: ImageSet,
+) -> Objective:
+    """The objective of ``method`` under ``teacher``.
+
+    The teacher's answers are kept where the training shows some view of the images again.
+    """
     views = 1 if settings.augmentation is None else settings.augmentation.views
-    if views is None or views >= settings.epochs:
-        return None
-    return AnswerMemory(views, len(train), len(train.classes))
+    memory = None
+    if views is not None and views < settings.epochs:
+        memory = AnswerMemory(views, len(train), len(train.classes))
+    return distillation_objective(method, teacher.build(), memory)
