@@ -100,10 +100,22 @@ def test_an_absolute_path_is_not_put_below_the_project(idx_folder: Path, tmp_pat
 
 
 def test_the_defaults_are_the_embedded_images_with_5000_for_validation() -> None:
-    project = Path(__file__).parents[2]
-    train, validation, test = load_images(DataParameters(), project)
+    raw_folder = Path(__file__).parents[2] / "data" / "01_raw"
+    train, validation, test = load_images(DataParameters(), raw_folder)
     assert (len(train), len(validation), len(test)) == (55_000, 5_000, 10_000)
     assert np.bincount(validation.labels).tolist() == [500] * 10
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ({"kind": "idx"}, "fashion-mnist"),
+        ({"kind": "torchvision", "name": "SVHN"}, "SVHN"),
+        ({"kind": "folder", "path": "/somewhere/pictures"}, "pictures"),
+    ],
+)
+def test_images_are_called_as_their_source_is(source, name) -> None:
+    assert DataParameters(source=source, image_size=32).name == name
 
 
 @pytest.mark.parametrize(

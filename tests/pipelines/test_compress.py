@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -17,6 +18,8 @@ from kedro.validation.exceptions import ParameterValidationError
 
 from model_compression.images import read_image_set
 from model_compression.models import CheckpointError
+from model_compression.pipelines.stage.nodes import select_best
+from model_compression.training import read_training_state
 
 STAGES = ("teacher", "student", "pruned", "quantized")
 COLUMNS = [
@@ -287,3 +290,11 @@ def test_a_report_is_not_made_of_a_file_that_was_not_evaluated(compressed, run, 
 def test_another_choice_takes_no_more_than_its_name(make_project, parameters_of, changed):
     read = parameters_of(make_project("choice"), **changed)
     assert read["pruning"].pruning.method in {"channels", "magnitude"}
+
+
+def test_an_unfinished_training_is_not_taken_for_a_result(compressed):
+    path = compressed / "data" / "smoke" / "06_models" / "teacher" / "training_state.safetensors"
+    state = read_training_state(path)
+    assert select_best(state) is state.best
+    with pytest.raises(ValueError, match="teacher: its training stopped after epoch 2"):
+        select_best(replace(state, finished=False))

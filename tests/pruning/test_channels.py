@@ -210,7 +210,7 @@ def test_grouped_convolutions_lose_the_same_channels_in_each_group():
             x = self.grouped(self.first(x).relu()).relu()
             return self.classifier(x.mean((2, 3)))
 
-    pruned = prune_channels(Grouped(), SHAPE, settings(round_to=8), seed=0)
+    pruned = prune_channels(Grouped(), SHAPE, settings(round_to=8, importance="l2"), seed=0)
     assert (pruned.first.out_channels, pruned.grouped.out_channels) == (8, 8)
     assert (pruned.grouped.groups, pruned.grouped.weight.shape[1]) == (4, 2)
     assert pruned(torch.randn(2, *SHAPE)).shape == (2, 5)

@@ -42,7 +42,7 @@ def test_masked_weights_are_held_at_zero():
 
 
 def test_removed_channels_need_no_holding():
-    chosen = ChannelPruningSettings(method="channels", ratio=0.5, round_to=2)
+    chosen = ChannelPruningSettings(method="channels", ratio=0.5, round_to=2, scope="layer")
     pruned = prune(network(), SHAPE, chosen, seed=0)
     before = {name: value.clone() for name, value in pruned.module.state_dict().items()}
     pruned.hold()

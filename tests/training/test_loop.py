@@ -231,3 +231,15 @@ def test_nan_on_the_validation_images_stops_the_stage_too(tiny_images, start):
 
     with pytest.raises(TrainingDivergedError, match="on the validation images in epoch 1"):
         next(fit(breaks_in_eval_mode, start, tiny_images, tiny_images, settings()))
+
+
+def test_ranges_that_diverge_in_quantization_stop_the_stage_by_name(tiny_images, start):
+    class Overflows(CrossEntropy):
+        def forward(self, batch, model):
+            raise FloatingPointError("Activations run from -inf to inf")
+
+    def overflowing() -> Trainee:
+        return Trainee(build_model(SPEC), Overflows())
+
+    with pytest.raises(TrainingDivergedError, match=r"teacher: Activations run .* in epoch 1; no"):
+        next(fit(overflowing, start, tiny_images, tiny_images, settings()))
