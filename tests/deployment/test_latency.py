@@ -1,11 +1,10 @@
 from typing import ClassVar
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from model_compression.deployment import latency as latency_file
-from model_compression.deployment import measure_latency, summarise_latency
+from model_compression.deployment import measure_latency
 
 
 class FakeClassifier:
@@ -56,21 +55,6 @@ def test_real_files_are_timed_at_every_batch_size(models, images):
     assert list(table.columns) == ["stage", "batch_size", "repeat", "latency_ms"]
     assert len(table) == 2 * 2 * 3
     assert (table["latency_ms"] > 0).all()
-
-
-def test_the_summary_holds_median_and_quartiles_in_the_stages_order():
-    table = pd.DataFrame(
-        {
-            "stage": ["z"] * 5 + ["a"] * 5,
-            "batch_size": 1,
-            "repeat": [*range(5)] * 2,
-            "latency_ms": [1.0, 2.0, 3.0, 4.0, 100.0, *[7.0] * 5],
-        }
-    )
-    summary = summarise_latency(table)
-    assert summary["stage"].tolist() == ["z", "a"]
-    assert summary.iloc[0, 2:].tolist() == [3.0, 2.0, 4.0, 2.0]
-    assert summary.iloc[1, 2:].tolist() == [7.0, 7.0, 7.0, 0.0]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from model_compression.deployment.fusion import (
     require_fused,
 )
 from model_compression.deployment.graph_cost import GraphCost, graph_cost
-from model_compression.deployment.latency import measure_latency, summarise_latency
+from model_compression.deployment.latency import measure_latency
 from model_compression.deployment.onnx_model import (
     OnnxModel,
     OnnxModelError,
@@ -35,6 +35,5 @@ __all__ = [
     "packed_size",
     "read_onnx",
     "require_fused",
-    "summarise_latency",
     "write_onnx",
 ]

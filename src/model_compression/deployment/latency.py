@@ -70,25 +70,6 @@ def measure_latency(
     return pd.DataFrame(rows, columns=["stage", "batch_size", "repeat", "latency_ms"])
 
 
-def summarise_latency(latency: pd.DataFrame) -> pd.DataFrame:
-    """Median and quartiles of the turns.
-
-    Args:
-        latency: As ``measure_latency`` gives it.
-
-    Returns:
-        The columns stage, batch_size, median_ms, low_ms, high_ms (first and third quartile) and
-        spread_ms (high minus low), in the order of the first turn.
-    """
-    grouped = latency.groupby(["stage", "batch_size"], sort=False)["latency_ms"]
-    table = grouped.quantile(np.array([0.25, 0.5, 0.75])).unstack()
-    return (
-        table.rename(columns={0.25: "low_ms", 0.5: "median_ms", 0.75: "high_ms"})
-        .assign(spread_ms=lambda quartiles: quartiles["high_ms"] - quartiles["low_ms"])
-        .reset_index()[["stage", "batch_size", "median_ms", "low_ms", "high_ms", "spread_ms"]]
-    )
-
-
 def _calls_per_turn(
     classifier: OnnxRuntimeClassifier, batch: NDArray[np.uint8], warmup: int
 ) -> int:

@@ -1,6 +1,5 @@
 """What every stage does once it is trained: choose, export, evaluate."""
 
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -154,7 +153,7 @@ def evaluate(
         "max_logit_difference": parity.max_abs_difference,
         "quantizable_layers": len(fusion.quantizable),
         "fused_layers": len(fusion.fused),
-        "runtime": f"onnxruntime {version('onnxruntime')}",
+        "runtime": classifier.name,
         "epochs": len(history),
         "training_seconds": sum(row["seconds"] for row in history),
     }
