@@ -6,7 +6,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import log_softmax
 
-from model_compression.distillation import kd_loss
+from model_compression.distillation.kd import KdSettings, kd_loss
+from model_compression.distillation.method import Observed, Probe
+from model_compression.distillation.standardisation import standardise
+from model_compression.images import Batch
 
 LOGITS = arrays(np.float64, (4, 5), elements=st.floats(-30, 30))
 TEMPERATURE = st.floats(0.5, 20)
@@ -46,3 +49,19 @@ def test_temperature_squared_keeps_the_gradients_size():
         gradients.append(student.grad)
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-2, atol=0)
     torch.testing.assert_close(gradients[1], -teacher / 3, rtol=1e-2, atol=0)
+
+
+@pytest.mark.parametrize("standardised", [False, True])
+def test_settings_share_the_loss_between_labels_and_teacher(standardised):
+    student, teacher = torch.randn(2, 3, 4).unbind()
+    student.requires_grad_(), teacher.requires_grad_()
+    batch = Batch(torch.zeros(3, 1, 1, 1), torch.tensor([0, 2, 1]), torch.arange(3), epoch=0)
+    shown = Observed(student), Observed(teacher)
+    settings = KdSettings(method="kd", temperature=3, alpha=0.7, standardise=standardised)
+    assert settings.labels_weight == pytest.approx(0.3)
+    loss = settings.transfer(Probe(*shown, batch.labels))(*shown, batch)
+    loss.backward()
+    compared = (standardise(student), standardise(teacher)) if standardised else (student, teacher)
+    torch.testing.assert_close(loss, 0.7 * kd_loss(*compared, 3))
+    assert student.grad.abs().sum() > 0
+    assert teacher.grad is None

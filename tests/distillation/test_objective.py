@@ -1,143 +1,112 @@
 import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
-from torch import nn
+from torch.nn import functional
 
 from model_compression.distillation import (
-    AnswerMemory,
+    DistillationError,
     DistillationMethod,
-    FrozenTeacher,
     KdSettings,
-    LabelsOnly,
-    distillation_objective,
     kd_loss,
 )
-from model_compression.images import Batch
-from model_compression.training import CrossEntropy, Objective
+from model_compression.distillation.fitnets import FitNetsSettings
+from model_compression.distillation.objective import TransferObjective
+from model_compression.distillation.sp import SpSettings
+from model_compression.distillation.vid import VidSettings
+from model_compression.training import Objective
+from tests.distillation.conftest import pair_of, spec_of
 
 
-def network() -> nn.Module:
-    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 3))
+def method(**settings) -> DistillationMethod:
+    return TypeAdapter(DistillationMethod).validate_python(settings)
 
 
-@pytest.fixture
-def batch() -> Batch:
-    generator = torch.Generator().manual_seed(0)
-    return Batch(
-        images=torch.randn(5, 1, 8, 8, generator=generator),
-        labels=torch.tensor([0, 1, 2, 0, 1]),
-        indices=torch.arange(5),
-        epoch=0,
-    )
-
-
-def test_soft_targets_mix_labels_and_teacher_by_alpha(batch):
-    teacher, student = network(), network()
+def test_soft_targets_mix_labels_and_teacher_by_alpha(pair, batch):
+    student = pair.student.eval()
     settings = KdSettings(method="kd", temperature=3, alpha=0.7)
-    output = distillation_objective(settings, teacher, teacher_precision="float32")(
-        batch, student.eval()
-    )
+    output = settings.objective(pair)(batch, student)
     with torch.no_grad():
         logits = student(batch.images)
-        expected = 0.3 * nn.functional.cross_entropy(logits, batch.labels) + 0.7 * kd_loss(
-            logits, teacher(batch.images), 3
+        expected = 0.3 * functional.cross_entropy(logits, batch.labels) + 0.7 * kd_loss(
+            logits, pair.teacher.module(batch.images), 3
         )
     torch.testing.assert_close(output.loss.detach(), expected)
     torch.testing.assert_close(output.logits.detach(), logits)
 
 
-def test_gradient_reaches_the_student_alone(batch):
-    teacher, student = network(), network()
-    objective = distillation_objective(KdSettings(method="kd"), teacher)
-    objective(batch, student.train()).loss.backward()
-    assert all(parameter.grad is not None for parameter in student.parameters())
-    assert all(parameter.grad is None for parameter in teacher.parameters())
-
-
-def test_teacher_stays_as_it_is_while_its_objective_trains(batch):
-    teacher = network().train()
-    before = {name: value.clone() for name, value in teacher.state_dict().items()}
-    objective = distillation_objective(KdSettings(method="kd"), teacher).train()
-    objective(batch, network().train())
-    assert not teacher.training
-    assert all(torch.equal(before[name], value) for name, value in teacher.state_dict().items())
-
-
-def test_teacher_is_neither_optimised_nor_stored(batch):
-    objective = distillation_objective(KdSettings(method="kd"), network())
-    assert list(objective.parameters()) == []
-    assert objective.state_dict() == {}
-
-
-def test_teacher_follows_the_layout_of_the_images(batch):
-    teacher = FrozenTeacher(network(), "float32")
-    plain = teacher.logits(batch.images)
-    images = batch.images.expand(-1, 1, -1, -1).contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(teacher.logits(images), plain)
-
-
-def test_no_method_is_learning_from_labels(batch):
-    student = network().eval()
-    objective = distillation_objective(LabelsOnly(method="none", label_smoothing=0.2), network())
-    assert isinstance(objective, CrossEntropy)
-    expected = nn.functional.cross_entropy(student(batch.images), batch.labels, label_smoothing=0.2)
-    torch.testing.assert_close(objective(batch, student).loss, expected)
+def test_a_feature_method_adds_its_weighted_loss_and_soft_targets(pair, batch):
+    student = pair.student.eval()
+    plain = method(method="sp", weight=5.0).objective(pair)(batch, student).loss
+    without = method(method="sp", weight=5.0, labels=0.0).objective(pair)(batch, student).loss
+    doubled = method(method="sp", weight=10.0, labels=0.0).objective(pair)(batch, student).loss
+    softened = method(method="sp", weight=5.0, soft_targets={"temperature": 2, "weight": 0.5})
+    with torch.no_grad():
+        logits = student(batch.images)
+        hard = functional.cross_entropy(logits, batch.labels)
+        soft = kd_loss(logits, pair.teacher.module(batch.images), 2)
+    torch.testing.assert_close(plain, without + hard)
+    torch.testing.assert_close(doubled, 2 * without)
+    torch.testing.assert_close(softened.objective(pair)(batch, student).loss, plain + 0.5 * soft)
 
 
 def test_unknown_method_is_refused_with_the_known_ones():
-    with pytest.raises(ValidationError, match=r"'kd', 'none'"):
-        TypeAdapter(DistillationMethod).validate_python({"method": "dk"})
+    with pytest.raises(ValidationError, match=r"'none', 'teacher_free', 'kd'"):
+        method(method="dk")
 
 
-def test_an_objective_must_say_what_it_minimises(batch):
+def test_an_objective_must_say_what_it_minimises(pair, batch):
     with pytest.raises(TypeError, match=r"Objective does not define forward"):
-        Objective()(batch, network())
+        Objective()(batch, pair.student)
 
 
-class Counting(nn.Module):
-    """A teacher that counts how often it is asked."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = network()
-        self.asked = 0
-
-    def forward(self, images):
-        self.asked += 1
-        return self.layers(images)
+def test_layers_by_default_are_the_last_stages_of_both(pair):
+    objective = SpSettings(method="sp").objective(pair)
+    assert isinstance(objective, TransferObjective)
+    assert objective._taps.layers == ("stages.0", "stages.1", "stages.2")
 
 
-def test_a_view_that_comes_again_is_not_asked_again(batch):
-    teacher = Counting()
-    objective = distillation_objective(
-        KdSettings(method="kd"), teacher, AnswerMemory(2, 5, 3), "float32"
+def test_a_teacher_with_fewer_stages_is_compared_with_the_students_last(batch):
+    teacher, student = spec_of("net"), spec_of("resnet8", width=4)
+    pair, _ = pair_of(teacher, student, batch.labels)
+    objective = VidSettings(method="vid").objective(pair)
+    seen = pair.teacher.observe(batch).features
+    assert isinstance(objective, TransferObjective)
+    assert len(objective._taps.layers) == len(seen) == 3
+    assert torch.isfinite(objective(batch, pair.student).loss)
+
+
+def test_named_layers_decide_how_many_are_paired(pair, batch):
+    settings = VidSettings(method="vid", teacher_layers=("stages.0.1", "stages.2"))
+    objective = settings.objective(pair)
+    assert isinstance(objective, TransferObjective)
+    assert objective._taps.layers == ("stages.1", "stages.2")
+    assert torch.isfinite(objective(batch, pair.student).loss)
+
+
+def test_layers_that_cannot_be_paired_are_refused(pair):
+    settings = VidSettings(
+        method="vid", student_layers=("stages.0", "stages.1"), teacher_layers=("stages.2",)
     )
-    student = network().eval()
-    first = objective(batch, student).loss
-    again = objective(batch, student).loss
-    assert teacher.asked == 1
-    torch.testing.assert_close(again, first, rtol=1e-3, atol=1e-3)
-    objective(batch._replace(view=1), student)
-    assert teacher.asked == 2
+    with pytest.raises(DistillationError, match=r"student_layers names 2 and teacher_layers 1"):
+        settings.objective(pair)
 
 
-def test_answers_are_kept_for_each_image_whatever_batch_it_is_in(batch):
-    teacher = Counting()
-    memory = AnswerMemory(1, 5, 3)
-    objective = distillation_objective(KdSettings(method="kd"), teacher, memory, "float32")
-    objective(batch, network().eval())
-    turned = torch.tensor([3, 0])
-    recalled = memory.recall(batch._replace(indices=turned))
-    with torch.no_grad():
-        expected = teacher.layers(batch.images[turned])
-    torch.testing.assert_close(recalled, expected, rtol=2e-3, atol=2e-3)
+def test_more_student_layers_than_the_teacher_has_stages_are_refused(pair):
+    layers = ("stem", "stages.0", "stages.1", "stages.2")
+    with pytest.raises(DistillationError, match=r"sees 4 of the student .* 3 of the teacher"):
+        VidSettings(method="vid", student_layers=layers).objective(pair)
 
 
-def test_answers_are_stored_and_resumed_with_the_objective(batch):
-    kept = distillation_objective(KdSettings(method="kd"), network(), AnswerMemory(1, 5, 3))
-    kept(batch, network().eval())
-    teacher = Counting()
-    resumed = distillation_objective(KdSettings(method="kd"), teacher, AnswerMemory(1, 5, 3))
-    resumed.load_state_dict(kept.state_dict())
-    resumed(batch, network().eval())
-    assert teacher.asked == 0
+@pytest.mark.parametrize("side", ["student_layers", "teacher_layers"])
+def test_a_wrong_layer_is_refused_with_the_right_ones(pair, side):
+    with pytest.raises(DistillationError, match=r"its stages end with stages\.0, stages\.1"):
+        FitNetsSettings(method="fitnets", **{side: ("layer3",)}).objective(pair)
+
+
+def test_logits_of_other_classes_are_refused(batch):
+    student = spec_of("resnet8", width=4)
+    teacher = student.model_copy(update={"classes": 5})
+    pair, _ = pair_of(teacher, student, batch.labels)
+    with pytest.raises(DistillationError, match=r"teacher knows 5 classes and the student 3"):
+        KdSettings(method="kd").objective(pair)
+    SpSettings(method="sp").objective(pair)  # compares no logits

@@ -1,22 +1,44 @@
-"""What a student can learn from a teacher: one method a file, and the objectives made of them."""
+"""What a student can learn from a teacher: one method a file, on one protocol."""
 
+from model_compression.distillation.answers import AnswerShelf
 from model_compression.distillation.kd import KdSettings, kd_loss
-from model_compression.distillation.objective import (
-    AnswerMemory,
-    DistillationMethod,
+from model_compression.distillation.labels_only import LabelsOnly
+from model_compression.distillation.method import (
+    DistillationError,
+    Method,
+    Need,
+    Observed,
+    Pair,
+    Teacher,
+    TransferMethod,
+)
+from model_compression.distillation.methods import DistillationMethod
+from model_compression.distillation.taps import Taps
+from model_compression.distillation.teacher import (
+    Combination,
     FrozenTeacher,
-    LabelsOnly,
-    SoftTargets,
-    distillation_objective,
+    RememberingTeacher,
+    TeacherEnsemble,
+    combine_logits,
 )
 
 __all__ = [
-    "AnswerMemory",
+    "AnswerShelf",
+    "Combination",
+    "DistillationError",
     "DistillationMethod",
     "FrozenTeacher",
     "KdSettings",
     "LabelsOnly",
-    "SoftTargets",
-    "distillation_objective",
+    "Method",
+    "Need",
+    "Observed",
+    "Pair",
+    "RememberingTeacher",
+    "Taps",
+    "Teacher",
+    "TeacherEnsemble",
+    "TransferMethod",
+    "combine_logits",
     "kd_loss",
 ]

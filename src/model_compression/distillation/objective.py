@@ -1,144 +1,104 @@
-"""Learning from a frozen teacher and the labels, as an objective of the training loop.
+"""Learning from a teacher and the labels, as an objective of the training loop.
 
-Knows a teacher and a method; not which stage is trained.
+Knows a teacher, a student and a method; not which stage is trained.
 """
 
-from typing import Annotated, Literal
-
-import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model_compression.distillation.kd import KdSettings, kd_loss
-from model_compression.images import Batch
-from model_compression.parameters import Parameters
-from model_compression.training import (
-    CrossEntropy,
-    LossOutput,
-    Objective,
-    Precision,
-    autocast,
-    place,
-    resolve_precision,
+from model_compression.distillation.kd import kd_loss
+from model_compression.distillation.method import (
+    DistillationError,
+    FeatureMethod,
+    Need,
+    Observed,
+    Pair,
+    Probe,
+    SoftTargets,
+    TransferMethod,
+    WeightedMethod,
 )
+from model_compression.distillation.taps import Taps
+from model_compression.images import Batch
+from model_compression.training import LossOutput, Objective, autocast
+import torch
+
+STAGES = 3
+"""How many of a network's last stages a method looks at unless it is told layers."""
 
 
-class LabelsOnly(Parameters):
-    """No teacher: the control that every distillation is to be compared with."""
+class TransferObjective(Objective):
+    """Cross-entropy with the labels and what a method transfers, on the same view of the images.
 
-    method: Literal["none"]
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    Its parameters are the method's projections.
 
-
-DistillationMethod = Annotated[KdSettings | LabelsOnly, Field(discriminator="method")]
-"""A choice of method by its ``method:``."""
-
-
-class FrozenTeacher:
-    """A network that only answers: in eval mode, without gradients, never moved to train mode.
-
-    It is deliberately no ``nn.Module``, so that an objective that holds one neither optimises it
-    nor stores it.
-
-    Args:
-        module: The trained network.
-        precision: In which it answers, whatever its student is trained in: a student that needs
-            float32 for its quantization grid need not wait for a teacher in float32.
+    Raises:
+        DistillationError: If the method does not go with this pair.
     """
 
-    def __init__(self, module: nn.Module, precision: Precision = "auto") -> None:
-        self._precision: Precision = precision
-        self._module = module.eval().requires_grad_(requires_grad=False)
-        self._placed_for: tuple[torch.device, bool] | None = None
-
-    @torch.no_grad()
-    def logits(self, images: Tensor) -> Tensor:
-        """The teacher's logits, shape (N, K), float32, on the device and layout of ``images``."""
-        channels_last = images.is_contiguous(memory_format=torch.channels_last)
-        if self._placed_for != (images.device, channels_last):
-            place(self._module, images.device, channels_last)
-            self._placed_for = (images.device, channels_last)
-        with autocast(resolve_precision(self._precision, images.device), images.device):
-            logits: Tensor = self._module(images)
-        return logits.float()
-
-
-class AnswerMemory(nn.Module):
-    """A teacher's logits for a bounded number of views of each image, in float16.
-
-    It is part of the objective's state, so a resumed training remembers what the interrupted one
-    had asked.
-
-    Args:
-        views: Different views of each image, V.
-        images: Training images, N.
-        classes: K; the memory takes 2·V·N·K bytes.
-    """
-
-    logits: Tensor
-    known: Tensor
-
-    def __init__(self, views: int, images: int, classes: int) -> None:
+    def __init__(self, method: TransferMethod, pair: Pair) -> None:
         super().__init__()
-        self.register_buffer("logits", torch.zeros(views, images, classes, dtype=torch.float16))
-        self.register_buffer("known", torch.zeros(views, images, dtype=torch.bool))
-
-    def recall(self, batch: Batch) -> Tensor | None:
-        """The logits for ``batch``, shape (n, K), float32; ``None`` unless all are known."""
-        if not self.known[batch.view, batch.indices].all():
-            return None
-        return self.logits[batch.view, batch.indices].float()
-
-    def keep(self, batch: Batch, logits: Tensor) -> None:
-        """Remembers ``logits`` for the images and the view of ``batch``."""
-        self.logits[batch.view, batch.indices] = logits.to(torch.float16)
-        self.known[batch.view, batch.indices] = True
-
-
-class SoftTargets(Objective):
-    """(1 - α) · cross-entropy with the labels + α · T² · KL to the teacher (Hinton, 2015)."""
-
-    def __init__(
-        self, teacher: FrozenTeacher, settings: KdSettings, memory: AnswerMemory | None = None
-    ) -> None:
-        super().__init__()
-        self._teacher = teacher
-        self._settings = settings
-        self.memory = memory
+        self._method = method
+        self._teacher = pair.teacher
+        self._soft_targets = method.soft_targets if isinstance(method, WeightedMethod) else None
+        _check_classes(method, pair, self._soft_targets)
+        self._taps, shown = _look(method, pair)
+        self._asks_live = method.needs is not Need.LOGITS
+        self.transfer = method.transfer(Probe(self._taps.probe(), shown, pair.labels))
 
     def forward(self, batch: Batch, model: nn.Module) -> LossOutput:
-        """Runs teacher and student on the very same view of the images."""
-        logits = model(batch.images).float()
-        soft = kd_loss(logits, self._answer(batch), self._settings.temperature)
-        hard = functional.cross_entropy(logits, batch.labels)
-        alpha = self._settings.alpha
-        return LossOutput((1.0 - alpha) * hard + alpha * soft, logits)
+        """Runs student and teacher, and adds up the losses in float32."""
+        student = self._taps.observe(model, batch.images)
+        if self._asks_live:
+            teacher = self._teacher.observe(batch)
+        else:
+            teacher = Observed(self._teacher.logits(batch))
+        with autocast(torch.float32, batch.images.device):
+            loss: Tensor = self.transfer(student, teacher, batch)
+            if self._method.labels_weight:
+                hard = functional.cross_entropy(student.logits, batch.labels)
+                loss = loss + self._method.labels_weight * hard
+            if self._soft_targets is not None:
+                soft = kd_loss(student.logits, teacher.logits, self._soft_targets.temperature)
+                loss = loss + self._soft_targets.weight * soft
+        return LossOutput(loss, student.logits)
 
-    def _answer(self, batch: Batch) -> Tensor:
-        known = self.memory.recall(batch) if self.memory is not None else None
-        if known is not None:
-            return known
-        answer = self._teacher.logits(batch.images)
-        if self.memory is not None:
-            self.memory.keep(batch, answer)
-        return answer
+
+def _look(method: TransferMethod, pair: Pair) -> tuple[Taps, Observed]:
+    """Pairs layers of student and teacher; the student's taps and the teacher's probe."""
+    student_layers = teacher_layers = None
+    if isinstance(method, FeatureMethod):
+        student_layers, teacher_layers = method.student_layers, method.teacher_layers
+    if student_layers and teacher_layers and len(student_layers) != len(teacher_layers):
+        raise DistillationError(
+            f"{method.method} compares layers one by one, but student_layers names "
+            f"{len(student_layers)} and teacher_layers {len(teacher_layers)}: name as many"
+        )
+    shape = pair.spec.input_shape
+
+    def look(count: int) -> Taps:
+        return Taps(pair.student, shape, method.needs, student_layers, count)
+
+    taps = look(len(teacher_layers) if teacher_layers else STAGES)
+    shown = pair.teacher.watch(method.needs, teacher_layers, len(taps.layers))
+    if len(shown.features) < len(taps.layers) and not student_layers:
+        taps = look(len(shown.features))
+    if method.needs in (Need.FEATURES, Need.PREACTIVATIONS):
+        seen = len(taps.layers)
+        if seen != len(shown.features):
+            raise DistillationError(
+                f"{method.method} compares layers one by one, but sees {seen} of the student "
+                f"({', '.join(taps.layers)}) and {len(shown.features)} of the teacher: name fewer "
+                "in student_layers or teacher_layers"
+            )
+    return taps, shown
 
 
-def distillation_objective(
-    method: KdSettings | LabelsOnly,
-    teacher: nn.Module,
-    memory: AnswerMemory | None = None,
-    teacher_precision: Precision = "auto",
-) -> Objective:
-    """The objective of ``method`` under ``teacher``, which is frozen by this call.
-
-    Args:
-        method: What is learned from the teacher, with its settings.
-        teacher: The trained network.
-        memory: Where its answers are kept; ``None`` asks it at every step.
-        teacher_precision: See ``FrozenTeacher``.
-    """
-    if isinstance(method, LabelsOnly):
-        return CrossEntropy(method.label_smoothing)
-    return SoftTargets(FrozenTeacher(teacher, teacher_precision), method, memory)
+def _check_classes(method: TransferMethod, pair: Pair, soft_targets: SoftTargets | None) -> None:
+    reads_logits = method.needs is Need.LOGITS or soft_targets is not None
+    if reads_logits and method.same_classes and pair.teacher.classes != pair.spec.classes:
+        raise DistillationError(
+            f"{method.method} compares logits class by class, but the teacher knows "
+            f"{pair.teacher.classes} classes and the student {pair.spec.classes}: distil from a "
+            "teacher of the same classes, or take lwf to add new ones"
+        )

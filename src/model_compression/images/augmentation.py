@@ -4,6 +4,8 @@ Knows bytes and positions. What happens to an image is a pure function of (seed,
 run resumes in the middle of its views and a teacher can be shown just what its student sees.
 """
 
+from typing import Annotated, Literal
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -21,13 +23,13 @@ class AugmentationParameters(Parameters):
     """Pixels added on each side before an old-size window is cropped at random; 0: no crop."""
     cutout: int = Field(default=0, ge=0)
     """Side in pixels of a square blanked at a random place (DeVries and Taylor, 2017); 0: none."""
-    views: int | None = Field(default=None, ge=1)
-    """Different versions of each image that are ever shown, in turn; null: a new one every epoch.
-    With few views a teacher's answers can be kept and used again."""
+    views: Annotated[int, Field(ge=1)] | Literal["live"] = "live"
+    """Different versions of each image that are ever shown, in turn; live: a new one every epoch.
+    With few views a teacher's answers are stored and read again."""
 
     def view_of(self, epoch: int) -> int:
         """The number of the view that ``epoch`` shows."""
-        return epoch if self.views is None else epoch % self.views
+        return epoch if self.views == "live" else epoch % self.views
 
 
 def augment(

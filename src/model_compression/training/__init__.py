@@ -4,6 +4,7 @@ from model_compression.training.hardware import (
     Precision,
     autocast,
     place,
+    resolve_device,
     resolve_precision,
 )
 from model_compression.training.loop import Trainee, TrainingDivergedError, fit
@@ -30,6 +31,7 @@ __all__ = [
     "fit",
     "place",
     "read_training_state",
+    "resolve_device",
     "resolve_precision",
     "write_training_state",
 ]

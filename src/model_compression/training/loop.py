@@ -236,7 +236,8 @@ class _Fit:
                 self._average()
             with torch.no_grad():
                 total_loss += output.loss.detach() * len(batch.labels)
-                correct += (output.logits.argmax(1) == batch.labels).sum()
+                labels = batch.labels if output.labels is None else output.labels
+                correct += (output.logits.argmax(1) == labels).sum()
             seen += len(batch.labels)
             progress.step(step + 1, epoch + 1)
             if index % STEPS_BETWEEN_LOSS_CHECKS == 0 or index + 1 == steps:

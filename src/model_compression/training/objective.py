@@ -18,6 +18,8 @@ class LossOutput(NamedTuple):
     """A scalar; its gradient trains the network and the objective's own parameters."""
     logits: Tensor
     """The trained network's logits, shape (N, classes), for the running training accuracy."""
+    labels: Tensor | None = None
+    """What the logits are compared with for it, shape (N,); the batch's labels unless given."""
 
 
 class Objective(nn.Module):

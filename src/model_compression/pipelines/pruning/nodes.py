@@ -1,11 +1,12 @@
 """The student, pruned and fine-tuned under the teacher."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from model_compression.distillation import AnswerShelf
 from model_compression.images import ImageSet, Normalization
 from model_compression.models import Checkpoint
 from model_compression.pipelines.pruning.parameters import PruningParameters
-from model_compression.pipelines.stage.nodes import learn_from, new_checkpoint
+from model_compression.pipelines.stage.nodes import choose_teachers, learn_from, new_checkpoint
 from model_compression.pruning import prune
 from model_compression.training import History, Trainee, TrainingState, fit
 
@@ -16,11 +17,14 @@ def train_pruned(
     normalization: Normalization,
     teacher: Checkpoint,
     student: Checkpoint,
+    more_teachers: Mapping[str, Checkpoint],
+    teacher_answers: AnswerShelf,
     parameters: PruningParameters,
     resume_state: TrainingState | None,
 ) -> Iterator[tuple[TrainingState, History]]:
     """Prunes the student and fine-tunes what is left; yields its state after every epoch."""
     spec = student.spec
+    teachers = choose_teachers(teacher, more_teachers, parameters.more_teachers)
     start = new_checkpoint(
         "pruned",
         spec,
@@ -28,7 +32,7 @@ def train_pruned(
         train_images,
         validation_images,
         normalization,
-        teacher,
+        *teachers,
         student,
     )
 
@@ -36,7 +40,16 @@ def train_pruned(
         pruned = prune(
             student.build(), spec.input_shape, parameters.pruning, parameters.training.seed
         )
-        objective = learn_from(teacher, parameters.distillation, parameters.training, train_images)
+        objective = learn_from(
+            teachers,
+            parameters.distillation,
+            pruned.module,
+            spec,
+            parameters.training,
+            train_images,
+            teacher_answers,
+            parameters.more_teachers,
+        )
         return Trainee(pruned.module, objective, after_step=pruned.hold)
 
     for state in fit(

@@ -1,13 +1,14 @@
 """The pruned network, trained to live with 8-bit integers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 
+from model_compression.distillation import AnswerShelf
 from model_compression.images import Batches, ImageSet, Normalization
 from model_compression.models import Checkpoint
 from model_compression.pipelines.quantization.parameters import QuantizationParameters
-from model_compression.pipelines.stage.nodes import learn_from, new_checkpoint
+from model_compression.pipelines.stage.nodes import choose_teachers, learn_from, new_checkpoint
 from model_compression.quantization import calibrate, freeze, prepare_qat
 from model_compression.training import History, Trainee, TrainingState, fit
 
@@ -21,12 +22,15 @@ def train_quantized(
     normalization: Normalization,
     teacher: Checkpoint,
     pruned: Checkpoint,
+    more_teachers: Mapping[str, Checkpoint],
+    teacher_answers: AnswerShelf,
     parameters: QuantizationParameters,
     resume_state: TrainingState | None,
 ) -> Iterator[tuple[TrainingState, History]]:
     """Trains with quantization simulated in the graph; yields the state after every epoch."""
     settings = parameters.quantization
     spec = pruned.spec
+    teachers = choose_teachers(teacher, more_teachers, parameters.more_teachers)
     start = replace(
         new_checkpoint(
             "quantized",
@@ -35,7 +39,7 @@ def train_quantized(
             train_images,
             validation_images,
             normalization,
-            teacher,
+            *teachers,
             pruned,
         ),
         graph="qat",
@@ -52,10 +56,18 @@ def train_quantized(
             shuffle=True,
         )
         calibrate(model, (batch.images for batch in islice(batches.epoch(0), CALIBRATION_BATCHES)))
-        return Trainee(
+        objective = learn_from(
+            teachers,
+            parameters.distillation,
             model,
-            learn_from(teacher, parameters.distillation, parameters.training, train_images),
-            before_epoch=lambda epoch: freeze(model, epoch, settings),
+            spec,
+            parameters.training,
+            train_images,
+            teacher_answers,
+            parameters.more_teachers,
+        )
+        return Trainee(
+            model, objective, before_epoch=lambda epoch: freeze(model, epoch, settings)
         )
 
     for state in fit(

@@ -3,7 +3,7 @@
 from kedro.pipeline import Pipeline
 
 from model_compression.pipelines.quantization.nodes import train_quantized
-from model_compression.pipelines.stage.pipeline import create_stage
+from model_compression.pipelines.stage.pipeline import TEACHING, create_stage
 
 
 def create_pipeline() -> Pipeline:
@@ -13,4 +13,5 @@ def create_pipeline() -> Pipeline:
         train_quantized,
         "params:quantization",
         ["teacher", "pruned"],
+        reads=TEACHING,
     )

@@ -1,9 +1,11 @@
 """What every stage does once it is trained: choose, export, evaluate."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import nn
 
 from model_compression import quantization
@@ -18,10 +20,14 @@ from model_compression.deployment import (
     require_fused,
 )
 from model_compression.distillation import (
-    AnswerMemory,
-    KdSettings,
-    LabelsOnly,
-    distillation_objective,
+    AnswerShelf,
+    Combination,
+    FrozenTeacher,
+    Method,
+    Pair,
+    RememberingTeacher,
+    Teacher,
+    TeacherEnsemble,
 )
 from model_compression.evaluation import (
     classification_tables,
@@ -30,10 +36,19 @@ from model_compression.evaluation import (
     summarise,
 )
 from model_compression.fingerprint import fingerprint
-from model_compression.images import ImageSet, Normalization
+from model_compression.images import Batches, ImageSet, Normalization
 from model_compression.models import Checkpoint, CheckpointError, ModelSpec
 from model_compression.parameters import Parameters
-from model_compression.training import Objective, TrainingSettings, TrainingState
+from model_compression.training import (
+    Objective,
+    TrainingSettings,
+    TrainingState,
+    resolve_device,
+    resolve_precision,
+)
+
+ASKED_AT_A_TIME = 500
+"""Images in a batch for a teacher whose answers are stored."""
 
 
 def new_checkpoint(
@@ -167,18 +182,90 @@ def load_module(checkpoint: Checkpoint) -> nn.Module:
     return checkpoint.build()
 
 
+def choose_teachers(
+    teacher: Checkpoint, more: Mapping[str, Checkpoint], combination: Combination | None
+) -> list[Checkpoint]:
+    """The teacher, and the further ones if they are to be combined.
+
+    Raises:
+        CheckpointError: If there are none to combine.
+    """
+    if combination is None:
+        return [teacher]
+    if not more:
+        raise CheckpointError(
+            f"more_teachers is {combination!r}, but the catalog's folder more_teachers holds no "
+            "checkpoint: put model.safetensors files of other teachers into it (each under a name "
+            "of its own), or set more_teachers to null"
+        )
+    return [teacher, *(more[name] for name in sorted(more))]
+
+
 def learn_from(
-    teacher: Checkpoint,
-    method: KdSettings | LabelsOnly,
+    teachers: Sequence[Checkpoint],
+    method: Method,
+    student: nn.Module,
+    spec: ModelSpec,
     settings: TrainingSettings,
     train: ImageSet,
+    answers: AnswerShelf,
+    combination: Combination | None = None,
 ) -> Objective:
-    """The objective of ``method`` under ``teacher``.
+    """The objective of ``method`` under the teachers.
 
-    The teacher's answers are kept where the training shows some view of the images again.
+    Where the training shows a bounded number of views, a teacher's logits are stored.
+
+    Args:
+        teachers: At least one; the first alone is asked unless there is a combination.
+        method: What is learned.
+        student: The network that is going to be trained.
+        spec: The student's, before anything was pruned from it.
+        settings: Of the training.
+        train: The training images.
+        answers: Where stored logits are found and kept.
+        combination: How several teachers answer as one.
+
+    Raises:
+        DistillationError: If the method does not go with these networks.
     """
-    views = 1 if settings.augmentation is None else settings.augmentation.views
-    memory = None
-    if views is not None and views < settings.epochs:
-        memory = AnswerMemory(views, len(train), len(train.classes))
-    return distillation_objective(method, teacher.build(), memory)
+    asked = [_teacher(checkpoint, settings, train, answers) for checkpoint in teachers]
+    return method.objective(
+        Pair(
+            teacher=asked[0] if combination is None else TeacherEnsemble(asked, combination),
+            student=student,
+            spec=spec,
+            labels=torch.from_numpy(train.labels),
+            epochs=settings.epochs,
+        )
+    )
+
+
+def _teacher(
+    checkpoint: Checkpoint, settings: TrainingSettings, train: ImageSet, answers: AnswerShelf
+) -> Teacher:
+    frozen = FrozenTeacher(
+        checkpoint.build(), checkpoint.spec.input_shape, checkpoint.spec.classes
+    )
+    augmentation = settings.augmentation
+    if augmentation is not None and augmentation.views == "live":
+        return frozen
+    device = resolve_device(settings.device)
+    images = Batches(
+        train,
+        checkpoint.normalization,
+        batch_size=ASKED_AT_A_TIME,
+        device=device,
+        seed=settings.seed,
+        augmentation=augmentation,
+        shuffle=False,
+        channels_last=settings.channels_last,
+    )
+    key = fingerprint(
+        checkpoint.fingerprint,
+        train.fingerprint,
+        checkpoint.normalization,
+        augmentation and augmentation.model_copy(update={"views": "live"}),
+        settings.seed,
+        str(resolve_precision("auto", device)),
+    )
+    return RememberingTeacher(frozen, answers, key, images)

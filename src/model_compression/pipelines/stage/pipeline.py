@@ -10,25 +10,33 @@ from model_compression.pipelines.stage.nodes import evaluate, export, select_bes
 IMAGES = ("train_images", "validation_images", "normalization")
 
 
+TEACHING = ("more_teachers", "teacher_answers")
+
+
 def create_stage(
-    namespace: str, train: Callable[..., Any], parameters: str, sources: Iterable[str] = ()
+    namespace: str,
+    train: Callable[..., Any],
+    parameters: str,
+    sources: Iterable[str] = (),
+    reads: Iterable[str] = (),
 ) -> Pipeline:
     """One stage of the flow, all of whose outputs are named ``<namespace>.…``.
 
     Args:
         namespace: The stage: ``teacher``, ``student``, ``pruned`` or ``quantized``.
         train: A generator node; it takes training images, validation images, normalisation, the
-            source checkpoints, its parameters and the state to go on from, in this order, and
-            yields a training state and a history after every epoch.
+            source checkpoints, what else it reads, its parameters and the state to go on from, in
+            this order, and yields a training state and a history after every epoch.
         parameters: The stage's parameter group, such as ``params:teacher``.
         sources: The stages whose checkpoints it learns or starts from.
+        reads: Datasets that it reads besides, such as ``TEACHING`` for a stage that is distilled.
     """
-    checkpoints = [f"{stage}.checkpoint" for stage in sources]
+    given = [*(f"{stage}.checkpoint" for stage in sources), *reads]
     return Pipeline(
         [
             Node(
                 train,
-                [*IMAGES, *checkpoints, parameters, "resume_state"],
+                [*IMAGES, *given, parameters, "resume_state"],
                 ["training_state", "history"],
                 name="train",
             ),
@@ -42,7 +50,7 @@ def create_stage(
             ),
         ],
         namespace=namespace,
-        inputs={*IMAGES, "test_images", *checkpoints},
+        inputs={*IMAGES, "test_images", *given},
         parameters={parameters},
         tags=namespace,
     )

@@ -1,0 +1,197 @@
+"""What a distillation method is: typed settings that make an objective for a teacher and a student.
+
+Knows what networks show of a batch; what is learned from it is each method's own file.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import ClassVar, NamedTuple, Protocol
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat
+from torch import Tensor, nn
+
+from model_compression.images import Batch
+from model_compression.models import ModelSpec
+from model_compression.parameters import Parameters
+from model_compression.training import Objective
+
+
+class Observed(NamedTuple):
+    """What a network showed of one batch, float32."""
+
+    logits: Tensor
+    """(N, K)."""
+    features: tuple[Tensor, ...] = ()
+    """A map (N, C, H, W) of each observed layer, from the input towards the output."""
+    embedding: Tensor | None = None
+    """What enters the classifier, (N, D)."""
+
+
+class Need(Enum):
+    """What of the networks a method looks at, beside their logits."""
+
+    LOGITS = "logits"
+    """Nothing; a teacher's answers can be stored."""
+    FEATURES = "features"
+    """The layers' outputs."""
+    PREACTIVATIONS = "preactivations"
+    """What enters each layer's last activation function."""
+    EMBEDDING = "embedding"
+    """What enters the classifier."""
+
+
+class Teacher(Protocol):
+    """Whatever can be asked about a batch; it never learns."""
+
+    @property
+    def classes(self) -> int:
+        """K."""
+
+    @property
+    def module(self) -> nn.Module:
+        """The network behind it.
+
+        Raises:
+            DistillationError: If there are several.
+        """
+
+    def logits(self, batch: Batch) -> Tensor:
+        """(N, K), float32, without gradient."""
+
+    def observe(self, batch: Batch) -> Observed:
+        """Logits and what ``watch`` asked for, float32, without gradient."""
+
+    def watch(self, need: Need, layers: Sequence[str] | None = None, count: int = 3) -> Observed:
+        """From now on ``observe`` gives ``need`` too; what it shows of two black images.
+
+        Arguments and errors are those of ``taps.Taps``.
+        """
+
+
+class DistillationError(ValueError):
+    """A method that does not go with this teacher or this student."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A teacher, the student that is going to be trained, and the images they meet on."""
+
+    teacher: Teacher
+    student: nn.Module
+    """The very module that the training loop will pass to the objective."""
+    spec: ModelSpec
+    """The student's, before anything was pruned from it."""
+    labels: Tensor
+    """Of all training images, int64, (N,); a batch's ``indices`` point into it."""
+    epochs: int
+    """That the training has."""
+    seed: int = 0
+
+
+class Method(Parameters, ABC):
+    """One way to learn, chosen by ``method:``."""
+
+    method: str
+
+    @abstractmethod
+    def objective(self, pair: Pair) -> Objective:
+        """What the training loop minimises.
+
+        Raises:
+            DistillationError: If the method does not go with this pair.
+        """
+
+
+class Probe(NamedTuple):
+    """What both networks show of black images: the shapes that projections have to match."""
+
+    student: Observed
+    teacher: Observed
+    labels: Tensor
+    """Of all training images, int64, (N,)."""
+
+
+class Transfer(nn.Module, ABC):
+    """A loss between what the student and its teacher show of the same images.
+
+    What it learns (projections) are its parameters; they are trained with the student and are not
+    in the file.
+    """
+
+    @abstractmethod
+    def forward(self, student: Observed, teacher: Observed, batch: Batch) -> Tensor:
+        """A scalar; its gradient goes into the student and the parameters, not the teacher."""
+
+
+class TransferMethod(Method, ABC):
+    """A loss with the labels plus a ``Transfer``."""
+
+    needs: ClassVar[Need] = Need.LOGITS
+    same_classes: ClassVar[bool] = True
+    """Whether teacher and student must know the same classes, where logits are compared."""
+
+    @property
+    @abstractmethod
+    def labels_weight(self) -> float:
+        """Weight of the cross-entropy with the labels."""
+
+    @abstractmethod
+    def transfer(self, probe: Probe) -> Transfer:
+        """The loss, with projections for these shapes; its weights are already in it."""
+
+    def objective(self, pair: Pair) -> Objective:
+        """Cross-entropy and the transfer, on the very same view of the images."""
+        from model_compression.distillation.objective import TransferObjective  # noqa: PLC0415
+
+        return TransferObjective(self, pair)
+
+
+class SoftTargets(Parameters):
+    """Hinton's soft targets, added to a method: T² · KL(teacher ‖ student), weighted."""
+
+    temperature: PositiveFloat = 4.0
+    weight: PositiveFloat = 0.9
+
+
+class WeightedMethod(TransferMethod, ABC):
+    """labels · cross-entropy + weight · the method's loss (+ soft targets)."""
+
+    weight: PositiveFloat
+    """Of the method's loss."""
+    labels: NonNegativeFloat = 1.0
+    """Weight of the cross-entropy with the labels."""
+    soft_targets: SoftTargets | None = None
+    """Adds Hinton's soft targets; ``null`` for none."""
+
+    @property
+    def labels_weight(self) -> float:
+        """As set."""
+        return self.labels
+
+
+class FeatureMethod(WeightedMethod, ABC):
+    """Learns from maps in the middle of the teacher."""
+
+    needs: ClassVar[Need] = Need.FEATURES
+
+    student_layers: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """Module paths, from the input towards the output; ``null``: the last layer at each of the last
+    three sizes of map."""
+    teacher_layers: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """As many; ``null``: likewise."""
+
+
+class RelationMethod(WeightedMethod, ABC):
+    """Learns how the teacher's embeddings of a batch lie to each other."""
+
+    needs: ClassVar[Need] = Need.EMBEDDING
+
+
+def ramp(epoch: int, warmup_epochs: int) -> float:
+    """A weight that grows linearly to 1 over the first epochs, counted from 0; 1 without warm-up.
+
+    min((epoch + 1) / warmup_epochs, 1).
+    """
+    return min((epoch + 1) / warmup_epochs, 1.0) if warmup_epochs else 1.0
