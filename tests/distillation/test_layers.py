@@ -97,3 +97,9 @@ def test_a_wrong_path_is_refused_with_the_right_ones():
     assert "ResNet has no layer 'stage.1'" in str(error.value)
     assert "did you mean stages.1" in str(error.value)
     assert "its stages end with stages.0, stages.1, stages.2" in str(error.value)
+
+
+def test_a_network_behind_a_view_has_the_stages_it_has_without():
+    wrapped = {f"network.{path}" if path else "network": size for path, size in RESIDUAL.items()}
+    wrapped[""] = (1, 1)
+    assert stage_ends(wrapped) == [f"network.stages.{index}" for index in range(3)]

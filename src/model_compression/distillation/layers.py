@@ -62,7 +62,8 @@ def stage_ends(sizes: Mapping[str, Size | None]) -> list[str]:
             in which they returned, the network itself (``""``) last.
     """
     order = {path: index for index, path in enumerate(sizes)}
-    trunk, inside = _trunk("", _children(sizes), sizes)
+    children = _children(sizes)
+    trunk, inside = _trunk(_innermost_network(children), children, sizes)
     # The last of the trunk gives the logits.
     hidden = sorted(trunk, key=order.__getitem__)[:-1]
     ends: dict[Size, str] = {}
@@ -95,7 +96,9 @@ def check_layers(asked: Iterable[str], sizes: Mapping[str, Size | None], network
             continue
         near = difflib.get_close_matches(path, right, n=3)
         meant = f" (did you mean {', '.join(near)}?)" if near else ""
-        trunk = [path for path in _trunk("", _children(sizes), sizes)[0] if path in right]
+        children = _children(sizes)
+        parts, _ = _trunk(_innermost_network(children), children, sizes)
+        trunk = [path for path in parts if path in right]
         shown = trunk[:_SHOWN] + (["…"] if len(trunk) > _SHOWN else [])
         raise DistillationError(
             f"{network} has no layer {path!r} that gives a map{meant}. Name a module by its path: "
@@ -114,6 +117,14 @@ def _children(sizes: Mapping[str, Size | None]) -> dict[str, list[str]]:
                 parent = parent.rpartition(".")[0]
             children[parent].append(path)
     return children
+
+
+def _innermost_network(children: Mapping[str, list[str]]) -> str:
+    """Path of the network in what only wraps it, such as a view: what has a single part is none."""
+    path = ""
+    while len(children[path]) == 1 and children[children[path][0]]:
+        (path,) = children[path]
+    return path
 
 
 def _trunk(

@@ -41,18 +41,18 @@ def lwf_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     return kd_loss(_wide(old), _wide(teacher.detach()), temperature)
 
 
-def new_classes_loss(student: Tensor, labels: Tensor, old: int) -> Tensor:
-    """Cross-entropy among the new classes alone (equation 1): the old logits are not touched.
+def labels_loss(student: Tensor, labels: Tensor, first: int) -> Tensor:
+    """Cross-entropy among the classes from ``first`` on (equation 1); other logits are not touched.
 
     Args:
         student: Logits, shape (N, K).
-        labels: Class numbers from ``old`` to K - 1, shape (N,).
-        old: How many classes, the first ones, are old.
+        labels: Class numbers from ``first`` to K - 1, shape (N,).
+        first: The paper's is the first new class; 0 asks among all.
 
     Returns:
         A scalar.
     """
-    return functional.cross_entropy(_wide(student[:, old:]), labels - old)
+    return functional.cross_entropy(_wide(student[:, first:]), labels - first)
 
 
 class LwfSettings(TransferMethod):
@@ -66,23 +66,24 @@ class LwfSettings(TransferMethod):
     labels: NonNegativeFloat = 1.0
     """Weight of the cross-entropy with the labels."""
     labels_over: Literal["new", "all"] = "new"
-    """Among which classes the cross-entropy asks for the label. ``new``: as in the paper. ``all``:
-    needs images of old classes too; without them the new logits rise above the old ones whatever
-    the image, which the soft targets do not see, as they compare old logits with each other."""
+    """Among which classes the cross-entropy asks for the label. ``new``: as in the paper; all of
+    them if the teacher knows all. ``all``: needs images of old classes too; without them the new
+    logits rise above the old ones whatever the image, which the soft targets do not see, as they
+    compare old logits with each other."""
 
     same_classes: ClassVar[bool] = False
 
     @property
     def labels_weight(self) -> float:
-        """What is left to the objective, which knows the cross-entropy over all classes."""
-        return self.labels if self.labels_over == "all" else 0.0
+        """None is left to the objective: among which classes is asked is known here alone."""
+        return 0.0
 
     def transfer(self, probe: Probe) -> Transfer:
         """The loss, if these classes allow it.
 
         Raises:
             DistillationError: If the teacher knows more classes than the student; or if only the
-                new classes are asked for, and there are fewer than two or images of old ones.
+                new classes are asked for, and there is but one or there are images of old ones.
         """
         old, all_ = probe.teacher.logits.shape[1], probe.student.logits.shape[1]
         if old > all_:
@@ -90,34 +91,33 @@ class LwfSettings(TransferMethod):
                 f"lwf keeps the teacher's {old} classes in a student that knows them and new ones, "
                 f"but the student has {all_}: give it at least {old}"
             )
-        if self.labels_over == "new":
-            if all_ - old < 2:
-                raise DistillationError(
-                    f"lwf with labels_over: new needs two new classes or more to choose from, but "
-                    f"of the student's {all_} the teacher knows {old}: set labels_over: all"
-                )
-            lowest = int(probe.labels.min())
-            if lowest < old:
-                raise DistillationError(
-                    f"lwf with labels_over: new takes images of the new classes alone, {old} to "
-                    f"{all_ - 1}, but some are of class {lowest}: set labels_over: all"
-                )
-        return _Lwf(self)
+        if self.labels_over == "all" or old == all_:
+            return _Lwf(self, first=0)
+        if all_ - old == 1:
+            raise DistillationError(
+                f"lwf with labels_over: new needs two new classes or more to choose from, but of "
+                f"the student's {all_} the teacher knows {old}: set labels_over: all"
+            )
+        lowest = int(probe.labels.min())
+        if lowest < old:
+            raise DistillationError(
+                f"lwf with labels_over: new takes images of the new classes alone, {old} to "
+                f"{all_ - 1}, but some are of class {lowest}: set labels_over: all"
+            )
+        return _Lwf(self, first=old)
 
 
 class _Lwf(Transfer):
-    def __init__(self, method: LwfSettings) -> None:
+    def __init__(self, method: LwfSettings, first: int) -> None:
         super().__init__()
         self._method = method
+        self._first = first
 
     def forward(self, student: Observed, teacher: Observed, batch: Batch) -> Tensor:
         method = self._method
+        asked = labels_loss(student.logits, batch.labels, self._first)
         kept = lwf_loss(student.logits, teacher.logits, method.temperature)
-        loss = method.weight * kept
-        if method.labels_over == "new":
-            old = teacher.logits.shape[1]
-            loss = loss + method.labels * new_classes_loss(student.logits, batch.labels, old)
-        return loss
+        return method.labels * asked + method.weight * kept
 
 
 def _wide(logits: Tensor) -> Tensor:

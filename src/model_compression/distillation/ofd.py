@@ -59,7 +59,7 @@ class OfdSettings(FeatureMethod):
     needs = Need.PREACTIVATIONS
 
     method: Literal["ofd"]
-    weight: PositiveFloat = 10.0
+    weight: PositiveFloat = 5.0
     """Of the sum over the layers."""
 
     def transfer(self, probe: Probe) -> Transfer:

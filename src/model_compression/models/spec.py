@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from model_compression.models.architecture import ModelError
+from model_compression.models.views import Sight, Viewed, seen_shape
 from model_compression.models.zoo import find_architecture
 from model_compression.parameters import Parameters
 
@@ -29,6 +30,9 @@ def _as_json(options: Mapping[str, Any]) -> dict[str, Any]:
 
 Options = Annotated[dict[str, Any], AfterValidator(_as_json)]
 
+# Left out where it is the image, so that fingerprints from before there were views remain.
+Sees = Annotated[Sight, Field(exclude_if=lambda sees: sees == "image")]
+
 
 class ModelSpec(Parameters):
     """All that is needed to build a network but its weights."""
@@ -41,6 +45,8 @@ class ModelSpec(Parameters):
     """Channels, height and width of one image."""
     classes: PositiveInt
     """Number of logits."""
+    sees: Sees = "image"
+    """What it makes of an image before it looks at it; ``input_shape`` is the image's."""
 
 
 class ModelSettings(Parameters):
@@ -51,6 +57,9 @@ class ModelSettings(Parameters):
     or the dotted path of an nn.Module class, package.module.Class."""
     options: Options = Field(default={})
     """What its constructor takes besides the images' channels, their size and the classes."""
+    sees: Sees = "image"
+    """What it makes of an image before it looks at it: image (nothing), half_resolution, grey,
+    gradients, image_and_gradients. Teacher and student may see different things."""
 
     @model_validator(mode="after")
     def _can_be_built(self) -> Self:
@@ -64,7 +73,11 @@ class ModelSettings(Parameters):
     def spec(self, input_shape: tuple[int, int, int], classes: int) -> ModelSpec:
         """This network for images of ``input_shape`` (C, H, W) and so many ``classes``."""
         return ModelSpec(
-            name=self.name, options=self.options, input_shape=input_shape, classes=classes
+            name=self.name,
+            options=self.options,
+            input_shape=input_shape,
+            classes=classes,
+            sees=self.sees,
         )
 
 
@@ -89,16 +102,20 @@ def construct(spec: ModelSpec) -> nn.Module:
     """Builds a network without checking that it works.
 
     Raises:
-        ModelError: If its constructor is unknown or fails.
+        ModelError: If its constructor is unknown or fails, or if nothing of the images would be
+            left in its view.
     """
     architecture = find_architecture(spec.name)
+    shape = seen_shape(spec.input_shape, spec.sees)
     try:
-        return architecture.build(spec.input_shape, spec.classes, spec.options)
+        network = architecture.build(shape, spec.classes, spec.options)
     except Exception as error:
+        seen = "" if spec.sees == "image" else f", its {spec.sees} of {spec.input_shape},"
         raise ModelError(
-            f"model {spec.name!r} can't be built for images of shape {spec.input_shape} and "
+            f"model {spec.name!r} can't be built for images of shape {shape}{seen} and "
             f"{spec.classes} classes with the options {spec.options}: {error}"
         ) from error
+    return network if spec.sees == "image" else Viewed(spec.sees, network)
 
 
 def probe(model: nn.Module, spec: ModelSpec) -> None:
