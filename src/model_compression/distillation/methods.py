@@ -11,6 +11,7 @@ from model_compression.distillation.at import AtSettings
 from model_compression.distillation.byot import ByotSettings
 from model_compression.distillation.cc import CcSettings
 from model_compression.distillation.crd import CrdSettings
+from model_compression.distillation.data_free import DataFreeSettings
 from model_compression.distillation.dist import DistSettings
 from model_compression.distillation.dkd import DkdSettings
 from model_compression.distillation.fitnets import FitNetsSettings
@@ -48,6 +49,7 @@ DistillationMethod = Annotated[
     | CrdSettings
     | ByotSettings
     | MutualSettings
+    | DataFreeSettings
     | LwfSettings,
     Field(discriminator="method"),
 ]
