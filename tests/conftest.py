@@ -1,3 +1,4 @@
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -5,6 +6,9 @@ import torch
 from model_compression.images import ImageSet, Normalization
 
 torch.set_num_threads(1)
+# How long an example takes says more of the machine's other work than of the code.
+hypothesis.settings.register_profile("shared_machine", deadline=None)
+hypothesis.settings.load_profile("shared_machine")
 
 
 @pytest.fixture

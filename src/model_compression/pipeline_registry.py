@@ -5,15 +5,17 @@ from kedro.pipeline import Pipeline
 from model_compression.pipelines import (
     data_preparation,
     distillation,
+    distillation_benchmark,
     pruning,
     quantization,
     reporting,
     teacher,
+    without_forgetting,
 )
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """Every step by its own name, and ``compress``, the default, which runs them all."""
+    """Every step by its own name, ``compress``, the default, which runs them all, and studies."""
     steps = {
         "data_preparation": data_preparation.create_pipeline(),
         "teacher": teacher.create_pipeline(),
@@ -23,4 +25,10 @@ def register_pipelines() -> dict[str, Pipeline]:
         "reporting": reporting.create_pipeline(),
     }
     compress = sum(steps.values(), start=Pipeline([]))
-    return {**steps, "compress": compress, "__default__": compress}
+    return {
+        **steps,
+        "distillation_benchmark": distillation_benchmark.create_pipeline(),
+        "without_forgetting": without_forgetting.create_pipeline(),
+        "compress": compress,
+        "__default__": compress,
+    }

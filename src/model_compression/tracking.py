@@ -6,6 +6,8 @@ Knows Kedro's hooks and MLflow. What is tracked, and as what, is said by each ca
     as: metric_history   rows with an ``epoch``: one value a row and column, live during training
     as: metrics          a mapping: every number a metric of the stage's run and of its model
     as: comparison       a row a stage: every number a metric ``<stage>.<column>`` of the whole run
+    as: trials           records by key: each a run of its own, nested and finished, with tags,
+                         parameters, one value an epoch and metrics
     as: model            an ONNX model: a LoggedModel with signature and input example;
                          ``registered_name`` also registers a version of it
     as: artifact         the file itself
@@ -43,6 +45,15 @@ from model_compression.parameters import flatten
 from model_compression.relocation import relocate_artifacts
 
 logger = logging.getLogger(__name__)
+
+TRIAL_METRICS = {
+    "test_accuracy": "test_accuracy",
+    "best_validation_accuracy": "validation_accuracy",
+    "best_epoch": "best_epoch",
+    "training_seconds": "seconds",
+    "file_bytes": "file_bytes",
+}
+"""Metrics of a trial's run, by what they are called in its record; its history has the others."""
 
 
 @dataclass
@@ -92,7 +103,8 @@ class Tracking(MlflowHook):  # type: ignore[misc]
         stage = self._stages.get(node.namespace or "")
         if stage is not None:
             if stage.run_id is None:
-                stage.run_id = self._open_run(str(node.namespace))
+                name = str(node.namespace)
+                stage.run_id = self._open_run(str(self.run_id), name, {"stage": name})
             runs.append(stage.run_id)
         for name, value in inputs.items():
             if name.startswith("params:"):
@@ -113,31 +125,7 @@ class Tracking(MlflowHook):  # type: ignore[misc]
             return
         stage = self._stages.get(node.namespace or "")
         run_id = str(self.run_id if stage is None else stage.run_id)
-        dataset = self._catalog.get(dataset_name)
-        kind = dict((getattr(dataset, "metadata", None) or {}).get("mlflow") or {})
-        match kind.pop("as", None):
-            case None:
-                pass
-            case "metric_history":
-                self._log_history(run_id, stage, dataset_name, data)
-            case "metrics":
-                self._log_metrics(run_id, data, stage.model_id if stage else None)
-            case "comparison":
-                for row in data.to_dict(orient="records"):
-                    prefix = row.pop("stage")
-                    self._log_metrics(run_id, {f"{prefix}.{key}": row[key] for key in row}, None)
-                self._client.log_artifact(run_id, _file_of(dataset), "reporting")
-            case "model":
-                model_id = _log_model(run_id, data, **kind)
-                if stage is not None:
-                    stage.model_id = model_id
-            case "artifact":
-                self._client.log_artifact(run_id, _file_of(dataset), _artifact_folder(dataset))
-            case other:
-                raise ValueError(
-                    f"{dataset_name}: metadata.mlflow.as is {other!r}; expected metric_history, "
-                    "metrics, comparison, model or artifact"
-                )
+        self._mirror(run_id, stage, dataset_name, data)
         # A generator node saves its outputs once an epoch; which time is the last isn't known here.
         is_last_save = dataset_name == node.outputs[-1] and not isgeneratorfunction(node.func)
         if stage is not None and stage.nodes_left == 0 and is_last_save:
@@ -187,10 +175,13 @@ class Tracking(MlflowHook):  # type: ignore[misc]
         while mlflow.active_run() is not None:
             mlflow.end_run("KILLED")
 
-    def _open_run(self, stage: str) -> str:
+    def _open_run(
+        self, parent: str, name: str, tags: dict[str, str], start_time: int | None = None
+    ) -> str:
         run = self._client.create_run(
             self.mlflow_config.tracking.experiment._experiment.experiment_id,
-            tags={MLFLOW_PARENT_RUN_ID: self.run_id, MLFLOW_RUN_NAME: stage, "stage": stage},
+            start_time,
+            {MLFLOW_PARENT_RUN_ID: parent, MLFLOW_RUN_NAME: name, **tags},
         )
         return str(run.info.run_id)
 
@@ -200,12 +191,43 @@ class Tracking(MlflowHook):  # type: ignore[misc]
                 self._client.set_terminated(stage.run_id, status)
                 stage.run_id = None
 
+    def _mirror(self, run_id: str, stage: _Stage | None, dataset_name: str, data: Any) -> None:
+        """Logs the data as what its catalog entry says."""
+        dataset = self._catalog.get(dataset_name)
+        kind = dict((getattr(dataset, "metadata", None) or {}).get("mlflow") or {})
+        match kind.pop("as", None):
+            case None:
+                pass
+            case "metric_history":
+                self._log_history(run_id, stage, dataset_name, data)
+            case "metrics":
+                self._log_metrics(run_id, data, stage.model_id if stage else None)
+            case "comparison":
+                for row in data.to_dict(orient="records"):
+                    prefix = row.pop("stage")
+                    self._log_metrics(run_id, {f"{prefix}.{key}": row[key] for key in row}, None)
+                self._client.log_artifact(run_id, _file_of(dataset), "reporting")
+            case "trials":
+                for key, trial in data.items():
+                    self._log_trial(run_id, key, trial)
+            case "model":
+                model_id = _log_model(run_id, data, **kind)
+                if stage is not None:
+                    stage.model_id = model_id
+            case "artifact":
+                self._client.log_artifact(run_id, _file_of(dataset), _artifact_folder(dataset))
+            case other:
+                raise ValueError(
+                    f"{dataset_name}: metadata.mlflow.as is {other!r}; expected metric_history, "
+                    "metrics, comparison, trials, model or artifact"
+                )
+
     def _log_parameters(self, run_id: str, group: str, value: Any) -> None:
         dumped = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
-        params = [
-            Param(name, str(leaf)[:MAX_PARAM_VAL_LENGTH])
-            for name, leaf in flatten({group: dumped}).items()
-        ]
+        self._log_params(run_id, flatten({group: dumped}))
+
+    def _log_params(self, run_id: str, values: dict[str, Any]) -> None:
+        params = [Param(name, str(leaf)[:MAX_PARAM_VAL_LENGTH]) for name, leaf in values.items()]
         self._client.log_batch(run_id, params=params)
 
     def _log_history(
@@ -227,6 +249,17 @@ class Tracking(MlflowHook):  # type: ignore[misc]
             self._client.log_batch(run_id, metrics=metrics)
         if stage is not None:
             stage.rows_logged[dataset_name] = len(rows)
+
+    def _log_trial(self, parent: str, key: str, trial: dict[str, Any]) -> None:
+        """A run of a trial that is over; it began when its training did."""
+        began = time.time_ns() // 1_000_000 - round(trial["seconds"] * 1000)
+        tags = {"stage": trial["name"], "method": trial["method"], "seed": str(trial["seed"])}
+        run_id = self._open_run(parent, key, tags, began)
+        self._log_params(run_id, trial["parameters"])
+        self._log_history(run_id, None, key, trial["history"])
+        measured = {metric: trial[name] for metric, name in TRIAL_METRICS.items()}
+        self._log_metrics(run_id, measured, None)
+        self._client.set_terminated(run_id, "FINISHED")
 
     def _log_metrics(self, run_id: str, values: dict[str, Any], model_id: str | None) -> None:
         now = time.time_ns() // 1_000_000

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import softmax
@@ -20,7 +20,6 @@ def formula(student, teacher, temperature, beta, gamma):
     return temperature**2 * (beta * np.mean(images) + gamma * np.mean(classes))
 
 
-@settings(deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     temperature=TEMPERATURE,
@@ -36,7 +35,6 @@ def test_dist_is_the_formula_written_in_numpy(seed, temperature, beta, gamma):
     assert measured.item() == pytest.approx(expected, rel=1e-6, abs=1e-6)
 
 
-@settings(deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     scale=arrays(np.float64, (4, 1), elements=st.floats(0.1, 10)),
@@ -56,7 +54,6 @@ def test_a_relation_turned_round_is_the_worst():
     assert relation_loss(torch.ones(4, 5, dtype=torch.float64), rows).item() == pytest.approx(1)
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 10_000), temperature=TEMPERATURE, shift=st.floats(-5, 5))
 def test_dist_is_zero_at_equality_and_blind_to_a_shift(seed, temperature, shift):
     tensor = torch.from_numpy(np.random.default_rng(seed).normal(0, 5, (4, 5)))
@@ -64,7 +61,6 @@ def test_dist_is_zero_at_equality_and_blind_to_a_shift(seed, temperature, shift)
     assert loss.item() == pytest.approx(0, abs=1e-6)
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 10_000), order=st.permutations(range(4)))
 def test_dist_is_blind_to_the_order_of_the_batch_and_of_the_classes(seed, order):
     student, teacher = torch.from_numpy(np.random.default_rng(seed).normal(size=(2, 4, 4)))

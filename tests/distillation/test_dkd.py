@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import softmax
@@ -32,7 +32,6 @@ def formula(student, teacher, labels, temperature, alpha, beta):
     return temperature**2 * total / len(labels)
 
 
-@settings(deadline=None)
 @given(
     student=LOGITS,
     teacher=LOGITS,
@@ -49,7 +48,6 @@ def test_dkd_is_the_formula_written_in_numpy(student, teacher, labels, temperatu
     assert measured.item() == pytest.approx(expected, rel=1e-6, abs=1e-6)
 
 
-@settings(deadline=None)
 @given(student=LOGITS, teacher=LOGITS, label=st.integers(0, 4), temperature=TEMPERATURE)
 def test_kd_is_dkd_with_the_other_classes_weighed_by_the_teachers_doubt(
     student, teacher, label, temperature
@@ -60,7 +58,6 @@ def test_kd_is_dkd_with_the_other_classes_weighed_by_the_teachers_doubt(
     torch.testing.assert_close(coupled, kd_loss(z_s, z_t, temperature), rtol=1e-7, atol=1e-7)
 
 
-@settings(deadline=None)
 @given(logits=LOGITS, labels=LABELS, temperature=TEMPERATURE, shift=st.floats(-5, 5))
 def test_dkd_is_zero_at_equality_and_blind_to_a_shift(logits, labels, temperature, shift):
     tensor = torch.from_numpy(logits)
@@ -68,7 +65,6 @@ def test_dkd_is_zero_at_equality_and_blind_to_a_shift(logits, labels, temperatur
     assert loss.item() == pytest.approx(0, abs=1e-8)
 
 
-@settings(deadline=None)
 @given(student=LOGITS, teacher=LOGITS, labels=LABELS, change=st.floats(-10, 10))
 def test_the_other_classes_part_does_not_see_the_labelled_class(student, teacher, labels, change):
     z_s, z_t, y = map(torch.from_numpy, (student, teacher, labels))
@@ -78,7 +74,6 @@ def test_the_other_classes_part_does_not_see_the_labelled_class(student, teacher
     )
 
 
-@settings(deadline=None)
 @given(student=LOGITS, teacher=LOGITS, order=st.permutations([1, 2, 3, 4]))
 def test_the_labelled_class_part_does_not_see_how_the_others_share_the_rest(
     student, teacher, order
@@ -91,7 +86,6 @@ def test_the_labelled_class_part_does_not_see_how_the_others_share_the_rest(
     )
 
 
-@settings(deadline=None)
 @given(student=LOGITS, teacher=LOGITS, labels=LABELS, order=st.permutations(range(4)))
 def test_dkd_is_blind_to_the_order_of_the_batch(student, teacher, labels, order):
     tensors = [torch.from_numpy(array) for array in (student, teacher, labels)]

@@ -4,6 +4,7 @@ from typing import get_args
 
 import pytest
 import torch
+from tests.distillation.conftest import pair_of, spec_of
 from torch import nn
 
 from model_compression.distillation import DistillationMethod, FrozenTeacher, Method, Pair
@@ -12,7 +13,6 @@ from model_compression.models import ModelSpec, build_model
 from model_compression.pruning import ChannelPruningSettings, prune
 from model_compression.quantization import calibrate, prepare_qat
 from model_compression.training import CrossEntropy, Objective, autocast
-from tests.distillation.conftest import pair_of, spec_of
 
 SETTINGS: dict[str, type[Method]] = {
     get_args(settings.model_fields["method"].annotation)[0]: settings
@@ -179,5 +179,3 @@ def test_every_method_serves_fine_tuning_and_quantization_aware_training(name, k
     output.loss.backward()
     assert torch.isfinite(output.loss)
     assert all(p.grad is not None for p in student.parameters())
-
-

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import log_softmax, softmax
@@ -38,7 +38,6 @@ def tensors(*values):
     return map(torch.from_numpy, values)
 
 
-@settings(deadline=None)
 @given(student=STUDENT, teacher=TEACHER, temperature=TEMPERATURE)
 def test_it_is_the_papers_cross_entropy_less_the_teachers_entropy(student, teacher, temperature):
     entropy = cross_entropy_of_the_paper(teacher, teacher, temperature)
@@ -47,21 +46,18 @@ def test_it_is_the_papers_cross_entropy_less_the_teachers_entropy(student, teach
     assert measured == pytest.approx(temperature**2 * expected, rel=1e-6, abs=1e-6)
 
 
-@settings(deadline=None)
 @given(student=STUDENT, labels=arrays(np.int64, (4,), elements=st.integers(OLD, ALL - 1)))
 def test_the_labels_are_asked_for_among_the_new_classes(student, labels):
     expected = -log_softmax(student[:, OLD:], axis=1)[np.arange(4), labels - OLD].mean()
     assert labels_loss(*tensors(student, labels), OLD).item() == pytest.approx(expected)
 
 
-@settings(deadline=None)
 @given(teacher=TEACHER, new=arrays(np.float64, (4, 2), elements=st.floats(-20, 20)))
 def test_whoever_says_the_same_of_old_classes_may_say_anything_of_new_ones(teacher, new):
     student = np.concatenate((teacher, new), axis=1)
     assert lwf_loss(*tensors(student, teacher), 2.0).item() == pytest.approx(0, abs=1e-9)
 
 
-@settings(deadline=None)
 @given(student=STUDENT, teacher=TEACHER, shift=st.floats(-9, 9))
 def test_shifting_all_old_logits_changes_nothing(student, teacher, shift):
     shifted = student.copy()

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import softmax
@@ -27,7 +27,6 @@ def relations(student, teacher, temperature):
     return (images + classes) * p.shape[1] / p.shape[0] ** 2
 
 
-@settings(deadline=None)
 @given(student=LOGITS, teacher=LOGITS, temperatures=TEMPERATURES)
 def test_mlkd_is_the_formula_written_in_numpy(student, teacher, temperatures):
     expected = np.mean(
@@ -37,7 +36,6 @@ def test_mlkd_is_the_formula_written_in_numpy(student, teacher, temperatures):
     assert measured.item() == pytest.approx(expected, rel=1e-6, abs=1e-6)
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 10_000), temperatures=TEMPERATURES)
 def test_standardised_mlkd_compares_z_scores_image_by_image_and_logits_elsewhere(
     seed, temperatures
@@ -53,7 +51,6 @@ def test_standardised_mlkd_compares_z_scores_image_by_image_and_logits_elsewhere
     assert measured.item() == pytest.approx(expected, rel=1e-5, abs=1e-6)
 
 
-@settings(deadline=None)
 @given(logits=LOGITS, temperatures=TEMPERATURES, shift=st.floats(-5, 5))
 def test_mlkd_is_zero_at_equality_and_blind_to_a_shift(logits, temperatures, shift):
     tensor = torch.from_numpy(logits)
@@ -61,7 +58,6 @@ def test_mlkd_is_zero_at_equality_and_blind_to_a_shift(logits, temperatures, shi
     assert loss.item() == pytest.approx(0, abs=1e-8)
 
 
-@settings(deadline=None)
 @given(student=LOGITS, teacher=LOGITS, images=st.permutations(range(4)))
 def test_mlkd_is_blind_to_the_order_of_the_batch_and_of_the_classes(student, teacher, images):
     z_s, z_t = torch.from_numpy(student), torch.from_numpy(teacher)
@@ -72,7 +68,6 @@ def test_mlkd_is_blind_to_the_order_of_the_batch_and_of_the_classes(student, tea
 
 
 @given(student=LOGITS, teacher=LOGITS)
-@settings(deadline=None)
 def test_mlkd_of_the_batch_twice_is_that_of_the_batch(student, teacher):
     z_s, z_t = torch.from_numpy(student), torch.from_numpy(teacher)
     torch.testing.assert_close(

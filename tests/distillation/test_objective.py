@@ -1,6 +1,7 @@
 import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
+from tests.distillation.conftest import pair_of, spec_of
 from torch.nn import functional
 
 from model_compression.distillation import (
@@ -14,7 +15,6 @@ from model_compression.distillation.objective import TransferObjective
 from model_compression.distillation.sp import SpSettings
 from model_compression.distillation.vid import VidSettings
 from model_compression.training import Objective
-from tests.distillation.conftest import pair_of, spec_of
 
 
 def method(**settings) -> DistillationMethod:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import zscore
@@ -23,14 +23,12 @@ METHODS = [
 BATCH = Batch(torch.zeros(4, 1, 1, 1), torch.tensor([0, 4, 2, 1]), torch.arange(4), epoch=9)
 
 
-@settings(deadline=None)
 @given(logits=LOGITS)
 def test_standardised_logits_are_z_scores_over_the_classes(logits):
     measured = standardise(torch.from_numpy(logits)).numpy()
     np.testing.assert_allclose(measured, zscore(logits, axis=1, ddof=1), rtol=1e-4, atol=1e-9)
 
 
-@settings(deadline=None)
 @given(logits=LOGITS, scale=st.floats(0.1, 10), shift=st.floats(-50, 50))
 def test_standardised_logits_are_blind_to_scale_and_shift(logits, scale, shift):
     tensor = torch.from_numpy(logits)

@@ -36,7 +36,9 @@ def test_preactivations_are_what_enters_the_last_relu():
 
 
 def test_preactivations_survive_an_activation_in_place():
-    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(200, 3))
+    model = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(200, 3)
+    )
     seen = Taps(model, (1, 12, 12), Need.PREACTIVATIONS, ["1"]).observe(model, IMAGES)
     torch.testing.assert_close(seen.features[0], model[0](IMAGES))
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import log_softmax, softmax
+from tests.distillation.conftest import CLASSES, SHAPE, spec_of
 from torch import nn
 
 from model_compression.distillation import (
@@ -17,7 +18,6 @@ from model_compression.distillation import (
 )
 from model_compression.images import AugmentationParameters, Batches, ImageSet, Normalization
 from model_compression.models import build_model
-from tests.distillation.conftest import CLASSES, SHAPE, spec_of
 
 NORMALIZATION = Normalization(mean=(0.3,), std=(0.5,))
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import log_softmax
@@ -21,7 +21,6 @@ LABELS = arrays(np.int64, (4,), elements=st.integers(0, 4))
 PROBABILITY = st.floats(0.5, 0.999)
 
 
-@settings(deadline=None)
 @given(student=LOGITS, labels=LABELS, temperature=st.floats(1, 20), probability=PROBABILITY)
 def test_teacher_free_is_the_formula_written_in_numpy(student, labels, temperature, probability):
     u = np.full((4, 5), (1 - probability) / 4)
@@ -36,7 +35,6 @@ def test_teacher_free_is_the_formula_written_in_numpy(student, labels, temperatu
     assert measured.item() == pytest.approx(expected, rel=1e-3, abs=1e-2)
 
 
-@settings(deadline=None)
 @given(labels=LABELS, probability=PROBABILITY)
 def test_the_virtual_teacher_is_right_and_has_no_other_opinion(labels, probability):
     taught = virtual_teacher(torch.from_numpy(labels), 5, probability).exp()

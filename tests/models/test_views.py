@@ -87,7 +87,6 @@ def exported(module: torch.nn.Module, shape: tuple[int, int, int]):
     )
 
 
-@settings(deadline=None)
 @given(shapes().flatmap(lambda shape: arrays(np.float64, shape, elements=st.floats(-3, 3))))
 def test_gradients_are_those_of_sobels_kernels(images):
     right, down = sobel(torch.from_numpy(images))
@@ -102,7 +101,6 @@ def test_a_ramp_has_the_gradient_of_its_slope_and_none_across():
     assert torch.equal(down, torch.zeros(1, 1, 4, 5))
 
 
-@settings(deadline=None)
 @given(shapes().flatmap(lambda shape: arrays(np.float64, shape, elements=st.floats(-3, 3))))
 def test_gradients_stay_within_the_images_range(images):
     largest = max(gradient.abs().max() for gradient in sobel(torch.from_numpy(images)))

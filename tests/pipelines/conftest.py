@@ -58,6 +58,33 @@ def compressed(tmp_path_factory) -> Path:
     return project
 
 
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory) -> Path:
+    """A project in which the smoke environment's `without_forgetting` has run once."""
+    project = copy_project(tmp_path_factory.mktemp("learned") / "project")
+    run_project(project, "data_preparation")
+    run_project(project, "without_forgetting")
+    return project
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory) -> Path:
+    """A project with the smoke environment's images and teacher."""
+    project = copy_project(tmp_path_factory.mktemp("taught") / "project")
+    run_project(project, "data_preparation")
+    run_project(project, "teacher")
+    return project
+
+
+@pytest.fixture(scope="module")
+def benchmarked(taught, tmp_path_factory) -> Path:
+    """A copy of it in which the smoke environment's `distillation_benchmark` has run once."""
+    project = tmp_path_factory.mktemp("benchmarked") / "project"
+    shutil.copytree(taught, project, symlinks=True)
+    run_project(project, "distillation_benchmark")
+    return project
+
+
 @pytest.fixture
 def run() -> Callable[..., None]:
     return run_project

@@ -220,6 +220,8 @@ def test_pipelines_have_the_stable_names():
         "pruning",
         "quantization",
         "reporting",
+        "distillation_benchmark",
+        "without_forgetting",
         "compress",
         "__default__",
     }

@@ -40,7 +40,7 @@ def as_map(output: object, images: Tensor) -> Tensor | None:
             rows = round(((output.shape[1] - skipped) * height / width) ** 0.5)
             if rows and rows * round(rows * width / height) == output.shape[1] - skipped:
                 tokens = output[:, skipped:].transpose(1, 2)
-                return tokens.unflatten(2, (rows, -1))
+                return tokens.reshape(*tokens.shape[:2], rows, -1)
         return None
     return output[:, :, None, None] if output.ndim == 2 else None
 

@@ -3,6 +3,7 @@
 Knows a teacher, a student and a method; not which stage is trained.
 """
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -21,7 +22,6 @@ from model_compression.distillation.method import (
 from model_compression.distillation.taps import Taps
 from model_compression.images import Batch
 from model_compression.training import LossOutput, Objective, autocast
-import torch
 
 STAGES = 3
 """How many of a network's last stages a method looks at unless it is told layers."""

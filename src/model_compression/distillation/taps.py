@@ -227,9 +227,7 @@ class _GraphSight:
         return self._behind(self._nodes[layer][-1])
 
     def preactivation(self, layer: str) -> _Point:
-        activations = [
-            node for node in self._nodes[layer] if str(node.target) in _ATEN_ACTIVATIONS
-        ]
+        activations = [node for node in self._nodes[layer] if str(node.target) in _ATEN_ACTIVATIONS]
         return self._behind(activations[-1].args[0]) if activations else self.output(layer)
 
     def embedding(self, outputs: Mapping[str, Any]) -> _Point | None:

@@ -10,6 +10,7 @@ from model_compression.reporting.figures import (
     confusion_figure,
     recall_by_class,
     training_curves,
+    trial_gains,
 )
 from model_compression.reporting.model_card import render_model_card
 from model_compression.reporting.provenance import gather_provenance
@@ -25,10 +26,12 @@ from model_compression.reporting.sections import (
     Table,
     table_of,
 )
+from model_compression.reporting.trials import TRIAL_COLUMNS, trial_table
 from model_compression.reporting.verdict import Verdict, verdict
 
 __all__ = [
     "COLUMNS",
+    "TRIAL_COLUMNS",
     "Block",
     "Cell",
     "Chart",
@@ -48,5 +51,7 @@ __all__ = [
     "render_report",
     "table_of",
     "training_curves",
+    "trial_gains",
+    "trial_table",
     "verdict",
 ]

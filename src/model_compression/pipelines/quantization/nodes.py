@@ -66,9 +66,7 @@ def train_quantized(
             teacher_answers,
             parameters.more_teachers,
         )
-        return Trainee(
-            model, objective, before_epoch=lambda epoch: freeze(model, epoch, settings)
-        )
+        return Trainee(model, objective, before_epoch=lambda epoch: freeze(model, epoch, settings))
 
     for state in fit(
         prepare, start, train_images, validation_images, parameters.training, resume_state

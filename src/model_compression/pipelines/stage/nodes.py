@@ -243,9 +243,7 @@ def learn_from(
 def _teacher(
     checkpoint: Checkpoint, settings: TrainingSettings, train: ImageSet, answers: AnswerShelf
 ) -> Teacher:
-    frozen = FrozenTeacher(
-        checkpoint.build(), checkpoint.spec.input_shape, checkpoint.spec.classes
-    )
+    frozen = FrozenTeacher(checkpoint.build(), checkpoint.spec.input_shape, checkpoint.spec.classes)
     augmentation = settings.augmentation
     if augmentation is not None and augmentation.views == "live":
         return frozen

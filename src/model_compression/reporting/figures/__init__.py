@@ -6,6 +6,7 @@ from model_compression.reporting.figures.tradeoff import (
     accuracy_against_latency,
     accuracy_against_size,
 )
+from model_compression.reporting.figures.trials import trial_gains
 
 __all__ = [
     "accuracy_against_latency",
@@ -13,4 +14,5 @@ __all__ = [
     "confusion_figure",
     "recall_by_class",
     "training_curves",
+    "trial_gains",
 ]
