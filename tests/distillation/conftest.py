@@ -20,7 +20,7 @@ def pair_of(
     torch.manual_seed(seed)
     network = build_model(teacher)
     frozen = FrozenTeacher(network, teacher.input_shape, teacher.classes, "float32")
-    return Pair(frozen, build_model(student), student, labels, epochs=4), network
+    return Pair(frozen, build_model(student), student, labels), network
 
 
 @pytest.fixture

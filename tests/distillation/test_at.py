@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from model_compression.distillation.at import AtSettings, at_loss
-from model_compression.distillation.method import Observed, Probe
+from model_compression.distillation.method import Observed
+from model_compression.distillation.transfer import Probe
 
 # Far enough from zero that a map's norm is not rounding.
 ACTIVATIONS = arrays(

@@ -92,7 +92,7 @@ class NeverAsked:
 def pair_of(labels: torch.Tensor, name: str = "resnet8", **options) -> Pair:
     torch.manual_seed(0)
     spec = ModelSettings(name=name, options=options).spec(SHAPE, 3)
-    return Pair(NeverAsked(), build_model(spec), spec, labels, epochs=4)
+    return Pair(NeverAsked(), build_model(spec), spec, labels)
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def test_one_layer_alone_has_nobody_to_teach(batch):
         ByotSettings(method="byot", layers=("stages.1",))
     student = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(400, 3))
     spec = ModelSettings(name="net").spec(SHAPE, 3)
-    pair = Pair(NeverAsked(), student, spec, batch.labels, epochs=4)
+    pair = Pair(NeverAsked(), student, spec, batch.labels)
     with pytest.raises(DistillationError, match="byot needs a layer below the deepest one"):
         ByotSettings(method="byot").objective(pair)
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model_compression.distillation.cc import CcSettings, cc_loss
-from model_compression.distillation.method import Observed, Probe
+from model_compression.distillation.method import Observed
+from model_compression.distillation.transfer import Probe
 
 SEEDS = st.integers(0, 2**31)
 

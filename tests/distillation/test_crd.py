@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model_compression.distillation.crd import CrdSettings, crd_loss
-from model_compression.distillation.method import DistillationError, Observed, Probe
+from model_compression.distillation.method import DistillationError, Observed
 from model_compression.distillation.relation import unit
+from model_compression.distillation.transfer import Probe
 from model_compression.images import Batch
 
 SEEDS = st.integers(0, 2**31)

@@ -45,7 +45,7 @@ def network(channels: int = 1) -> nn.Module:
 
 def pair(teacher: nn.Module, student: nn.Module, shape=SHAPE, classes: int = 3) -> Pair:
     spec = ModelSettings(name="resnet8").spec(shape, classes)
-    return Pair(FrozenTeacher(teacher, shape, 3), student, spec, torch.zeros(4).long(), epochs=2)
+    return Pair(FrozenTeacher(teacher, shape, 3), student, spec, torch.zeros(4).long())
 
 
 def batch(fill: float = 0.0, shape=SHAPE, size: int = 6) -> Batch:

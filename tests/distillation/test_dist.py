@@ -7,7 +7,8 @@ from hypothesis.extra.numpy import arrays
 from scipy.special import softmax
 
 from model_compression.distillation.dist import DistSettings, dist_loss, relation_loss
-from model_compression.distillation.method import Observed, Probe
+from model_compression.distillation.method import Observed
+from model_compression.distillation.transfer import Probe
 from model_compression.images import Batch
 
 TEMPERATURE = st.floats(2, 20)

@@ -7,8 +7,9 @@ from hypothesis.extra.numpy import arrays
 from scipy.special import softmax
 
 from model_compression.distillation.dkd import DkdSettings, dkd_loss
-from model_compression.distillation.kd import kd_loss
-from model_compression.distillation.method import Observed, Probe
+from model_compression.distillation.method import Observed
+from model_compression.distillation.soft_targets import kd_loss
+from model_compression.distillation.transfer import Probe
 from model_compression.images import Batch
 
 LOGITS = arrays(np.float64, (4, 5), elements=st.floats(-20, 20))

@@ -173,7 +173,7 @@ def test_every_method_serves_fine_tuning_and_quantization_aware_training(name, k
     teacher, spec = spec_of("resnet14", width=8), spec_of("resnet8", width=8)
     frozen = FrozenTeacher(build_model(teacher), teacher.input_shape, teacher.classes, "float32")
     student = compressed(kind, spec, batch.images)
-    pair = Pair(frozen, student, spec, batch.labels, epochs=4)
+    pair = Pair(frozen, student, spec, batch.labels)
     objective = make(name, pair).train()
     output = objective(batch, student)
     output.loss.backward()

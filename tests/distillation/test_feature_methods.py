@@ -9,11 +9,12 @@ from torch import Tensor
 
 from model_compression.distillation.at import AtSettings
 from model_compression.distillation.fitnets import FitNetsSettings
-from model_compression.distillation.method import FeatureMethod, Observed, Probe, Transfer
+from model_compression.distillation.method import Observed
 from model_compression.distillation.nst import NstSettings
 from model_compression.distillation.ofd import OfdSettings
 from model_compression.distillation.reviewkd import ReviewKdSettings
 from model_compression.distillation.sp import SpSettings
+from model_compression.distillation.transfer import FeatureMethod, Probe, Transfer
 from model_compression.distillation.vid import VidSettings
 from model_compression.images import Batch
 

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from model_compression.distillation.fitnets import FitNetsSettings, fitnets_loss
-from model_compression.distillation.method import DistillationError, Observed, Probe
+from model_compression.distillation.method import DistillationError, Observed
+from model_compression.distillation.transfer import Probe
 
 LOGITS = torch.zeros(4, 2)
 

@@ -6,9 +6,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import log_softmax
 
-from model_compression.distillation.kd import KdSettings, kd_loss
-from model_compression.distillation.method import Observed, Probe
+from model_compression.distillation.kd import KdSettings
+from model_compression.distillation.method import Observed
+from model_compression.distillation.soft_targets import kd_loss
 from model_compression.distillation.standardisation import standardise
+from model_compression.distillation.transfer import Probe
 from model_compression.images import Batch
 
 LOGITS = arrays(np.float64, (4, 5), elements=st.floats(-30, 30))

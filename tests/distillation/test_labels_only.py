@@ -20,7 +20,7 @@ def test_labels_alone_are_smoothed_cross_entropy_and_nobody_is_asked():
     student = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
     labels = torch.tensor([0, 1, 2, 0, 1])
     spec = ModelSettings(name="net").spec((1, 8, 8), 3)
-    pair = Pair(Untouchable(), student, spec, labels, epochs=1)
+    pair = Pair(Untouchable(), student, spec, labels)
     objective = LabelsOnly(method="none", label_smoothing=0.2).objective(pair)
     batch = Batch(torch.randn(5, 1, 8, 8), labels, torch.arange(5), epoch=0)
     log_p = student(batch.images).log_softmax(dim=1)

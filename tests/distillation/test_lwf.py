@@ -7,8 +7,9 @@ from hypothesis.extra.numpy import arrays
 from scipy.special import log_softmax, softmax
 
 from model_compression.distillation.lwf import LwfSettings, labels_loss, lwf_loss
-from model_compression.distillation.method import DistillationError, Observed, Pair, Probe
+from model_compression.distillation.method import DistillationError, Observed, Pair
 from model_compression.distillation.teacher import FrozenTeacher
+from model_compression.distillation.transfer import Probe
 from model_compression.images import Batch
 from model_compression.models import ModelSettings, build_model
 from model_compression.models.widen import widen_classifier
@@ -95,7 +96,7 @@ def test_the_objective_adds_up_labels_and_what_keeps_the_old_classes(over):
     labels = torch.tensor([3, 4, 4, 3])
     batch = Batch(torch.randn(4, 1, 12, 12), labels, torch.arange(4), epoch=0)
     method = LwfSettings(method="lwf", weight=3.0, labels=0.5, temperature=1.5, labels_over=over)
-    pair = Pair(FrozenTeacher(old, (1, 12, 12), OLD, "float32"), student, wider, labels, epochs=1)
+    pair = Pair(FrozenTeacher(old, (1, 12, 12), OLD, "float32"), student, wider, labels)
     output = method.objective(pair)(batch, student.train())
     asked = output.logits if over == "all" else output.logits[:, OLD:]
     shift = 0 if over == "all" else OLD

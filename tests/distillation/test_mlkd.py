@@ -7,8 +7,9 @@ from hypothesis.extra.numpy import arrays
 from scipy.special import softmax
 from scipy.stats import zscore
 
-from model_compression.distillation.method import Observed, Probe
+from model_compression.distillation.method import Observed
 from model_compression.distillation.mlkd import MlkdSettings, gram_loss, mlkd_loss
+from model_compression.distillation.transfer import Probe
 from model_compression.images import Batch
 
 LOGITS = arrays(np.float64, (4, 5), elements=st.floats(-20, 20))

@@ -71,7 +71,7 @@ class NeverAsked:
 @pytest.fixture
 def pair(batch) -> Pair:
     torch.manual_seed(0)
-    return Pair(NeverAsked(), build_model(SPEC), SPEC, batch.labels, epochs=4)
+    return Pair(NeverAsked(), build_model(SPEC), SPEC, batch.labels)
 
 
 def test_the_peer_is_of_the_students_architecture_with_other_weights(pair):
@@ -173,7 +173,7 @@ def test_a_resumed_training_has_the_same_peer_bit_for_bit(tiny_images, tiny_norm
         torch.manual_seed(seed)
         student = build_model(SPEC)
         labels = torch.from_numpy(tiny_images.labels)
-        pair = Pair(NeverAsked(), student, SPEC, labels, epochs=2)
+        pair = Pair(NeverAsked(), student, SPEC, labels)
         return Trainee(student, MutualSettings(method="mutual").objective(pair))
 
     arguments = (start, tiny_images, tiny_images, settings)

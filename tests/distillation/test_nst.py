@@ -4,8 +4,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_compression.distillation.method import Observed, Probe
+from model_compression.distillation.method import Observed
 from model_compression.distillation.nst import NstSettings, nst_loss
+from model_compression.distillation.transfer import Probe
 
 
 def kernel_mean(left: np.ndarray, right: np.ndarray) -> float:

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from model_compression.distillation.method import Need, Observed, Probe
+from model_compression.distillation.method import Need, Observed
 from model_compression.distillation.ofd import OfdSettings, ofd_loss
+from model_compression.distillation.transfer import Probe
 from model_compression.images import Batch
 
 MAPS = arrays(np.float64, (2, 3, 2, 2), elements=st.floats(-3, 3))

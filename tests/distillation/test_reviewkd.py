@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from model_compression.distillation.method import Observed, Probe
+from model_compression.distillation.method import Observed
 from model_compression.distillation.reviewkd import AttentionFusion, ReviewKdSettings, hcl_loss
+from model_compression.distillation.transfer import Probe
 from model_compression.images import Batch
 
 

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from model_compression.distillation.method import Observed, Probe
+from model_compression.distillation.method import Observed
 from model_compression.distillation.sp import SpSettings, sp_loss
+from model_compression.distillation.transfer import Probe
 
 ACTIVATIONS = arrays(np.float64, (4, 2, 3, 3), elements=st.floats(0.1, 5), fill=st.nothing())
 

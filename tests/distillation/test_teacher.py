@@ -202,7 +202,7 @@ def test_an_ensemble_answers_as_its_teachers_combined(ensemble, batch):
 
 def test_a_student_learns_from_an_ensemble(ensemble, batch):
     spec = spec_of("resnet8", width=4)
-    pair = Pair(ensemble, build_model(spec), spec, batch.labels, epochs=1)
+    pair = Pair(ensemble, build_model(spec), spec, batch.labels)
     loss = KdSettings(method="kd").objective(pair)(batch, pair.student).loss
     loss.backward()
     assert all(parameter.grad is not None for parameter in pair.student.parameters())

@@ -80,7 +80,7 @@ def test_the_objective_mixes_labels_and_virtual_teacher_by_alpha_and_asks_nobody
     labels = torch.tensor([0, 1, 2, 0, 1])
     spec = ModelSettings(name="net").spec((1, 8, 8), 3)
     settings = TeacherFreeSettings(method="teacher_free", temperature=5, probability=0.9, alpha=0.3)
-    objective = settings.objective(Pair(Untouchable(), student, spec, labels, epochs=1))
+    objective = settings.objective(Pair(Untouchable(), student, spec, labels))
     batch = Batch(torch.randn(5, 1, 8, 8), labels, torch.arange(5), epoch=0)
     output = objective(batch, student)
     output.loss.backward()

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import norm
 
-from model_compression.distillation.method import Observed, Probe
+from model_compression.distillation.method import Observed
+from model_compression.distillation.transfer import Probe
 from model_compression.distillation.vid import VidSettings, vid_loss
 
 MAPS = arrays(np.float64, (2, 3, 2, 2), elements=st.floats(-5, 5))

@@ -1,7 +1,7 @@
 """What a student can learn from a teacher: one method a file, on one protocol."""
 
 from model_compression.distillation.answers import AnswerShelf
-from model_compression.distillation.kd import KdSettings, kd_loss
+from model_compression.distillation.kd import KdSettings
 from model_compression.distillation.labels_only import LabelsOnly
 from model_compression.distillation.method import (
     DistillationError,
@@ -10,9 +10,9 @@ from model_compression.distillation.method import (
     Observed,
     Pair,
     Teacher,
-    TransferMethod,
 )
 from model_compression.distillation.methods import DistillationMethod
+from model_compression.distillation.soft_targets import kd_loss
 from model_compression.distillation.taps import Taps
 from model_compression.distillation.teacher import (
     Combination,
@@ -21,6 +21,7 @@ from model_compression.distillation.teacher import (
     TeacherEnsemble,
     combine_logits,
 )
+from model_compression.distillation.transfer import TransferMethod
 
 __all__ = [
     "AnswerShelf",

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from model_compression.distillation.maps import SumOverLayers, at_least_float32, same_size
-from model_compression.distillation.method import FeatureMethod, Probe, Transfer
+from model_compression.distillation.transfer import FeatureMethod, Probe, Transfer
 
 
 def at_loss(student: Tensor, teacher: Tensor, power: float = 2.0) -> Tensor:

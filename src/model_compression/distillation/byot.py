@@ -17,8 +17,8 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model_compression.distillation.kd import kd_loss
 from model_compression.distillation.method import DistillationError, Method, Need, Pair
+from model_compression.distillation.soft_targets import kd_loss
 from model_compression.distillation.taps import Taps
 from model_compression.images import Batch
 from model_compression.models.initialisation import initialise_convolutions

@@ -21,8 +21,8 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 from torch.nn import functional
 
-from model_compression.distillation.method import Probe, RelationMethod, Transfer
 from model_compression.distillation.relation import RelationTransfer, unit
+from model_compression.distillation.transfer import Probe, RelationMethod, Transfer
 
 
 def cc_loss(student: Tensor, teacher: Tensor, gamma: float, order: int) -> Tensor:

@@ -25,14 +25,9 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model_compression.distillation.method import (
-    DistillationError,
-    Observed,
-    Probe,
-    RelationMethod,
-    Transfer,
-)
+from model_compression.distillation.method import DistillationError, Observed
 from model_compression.distillation.relation import embeddings, unit
+from model_compression.distillation.transfer import Probe, RelationMethod, Transfer
 from model_compression.images import Batch
 
 

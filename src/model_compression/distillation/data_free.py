@@ -30,8 +30,8 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from model_compression.distillation.generator import Generator, GeneratorTraining
-from model_compression.distillation.kd import kd_loss
 from model_compression.distillation.method import DistillationError, Method, Need, Pair
+from model_compression.distillation.soft_targets import kd_loss
 from model_compression.distillation.taps import Taps
 from model_compression.images import Batch
 from model_compression.training import LossOutput, Objective, autocast, place

@@ -14,8 +14,8 @@ from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 from torch.nn import functional
 
-from model_compression.distillation.method import WeightedMethod
 from model_compression.distillation.response import ResponseMethod, log_probabilities
+from model_compression.distillation.transfer import WeightedMethod
 from model_compression.images import Batch
 
 

@@ -15,8 +15,9 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat
 from torch import Tensor
 from torch.nn import functional
 
-from model_compression.distillation.method import WeightedMethod, ramp
+from model_compression.distillation.method import ramp
 from model_compression.distillation.response import ResponseMethod, log_probabilities
+from model_compression.distillation.transfer import WeightedMethod
 from model_compression.images import Batch
 
 

@@ -17,13 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model_compression.distillation.maps import same_size
-from model_compression.distillation.method import (
-    DistillationError,
-    FeatureMethod,
-    Observed,
-    Probe,
-    Transfer,
-)
+from model_compression.distillation.method import DistillationError, Observed
+from model_compression.distillation.transfer import FeatureMethod, Probe, Transfer
 from model_compression.images import Batch
 from model_compression.models.initialisation import initialise_convolutions
 

@@ -1,4 +1,6 @@
-"""Distillation by soft targets: KD (Hinton, Vinyals & Dean, 2015, section 2).
+"""Distillation by soft targets: KD (Hinton, Vinyals & Dean, "Distilling the Knowledge ...", 2015).
+
+    L = (1 - α) · cross-entropy with the labels + α · T² · KL(teacher ‖ student)  at temperature T
 
 Knows logits only; where the teacher's come from is the objective's business.
 """
@@ -7,32 +9,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat
 from torch import Tensor
-from torch.nn import functional
 
 from model_compression.distillation.response import ResponseMethod
+from model_compression.distillation.soft_targets import kd_loss
 from model_compression.images import Batch
-
-
-def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """T² · KL(softmax(teacher / T) ‖ softmax(student / T)), averaged over the batch.
-
-    The factor T² keeps the gradient's size when T changes (section 2.1).
-
-    Args:
-        student: Logits, shape (N, K).
-        teacher: Logits, shape (N, K).
-        temperature: T > 0; larger is softer.
-
-    Returns:
-        A scalar ≥ 0; 0 where both give the same distribution.
-    """
-    divergence = functional.kl_div(
-        functional.log_softmax(student / temperature, dim=1),
-        functional.log_softmax(teacher / temperature, dim=1),
-        log_target=True,
-        reduction="batchmean",
-    )
-    return divergence * temperature**2
 
 
 class KdSettings(ResponseMethod):

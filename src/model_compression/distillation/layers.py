@@ -108,7 +108,7 @@ def check_layers(asked: Iterable[str], sizes: Mapping[str, Size | None], network
 
 
 def _children(sizes: Mapping[str, Size | None]) -> dict[str, list[str]]:
-    """Of each called module, the called ones right inside of it; uncalled lists are seen through."""
+    """Of each called module, the called ones right inside; uncalled lists are seen through."""
     children: dict[str, list[str]] = {path: [] for path in sizes}
     for path in sizes:
         if path:

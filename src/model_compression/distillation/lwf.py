@@ -12,14 +12,9 @@ from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 from torch.nn import functional
 
-from model_compression.distillation.kd import kd_loss
-from model_compression.distillation.method import (
-    DistillationError,
-    Observed,
-    Probe,
-    Transfer,
-    TransferMethod,
-)
+from model_compression.distillation.method import DistillationError, Observed
+from model_compression.distillation.soft_targets import kd_loss
+from model_compression.distillation.transfer import Probe, Transfer, TransferMethod
 from model_compression.images import Batch
 
 

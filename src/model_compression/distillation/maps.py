@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model_compression.distillation.method import Observed, Transfer
+from model_compression.distillation.method import Observed
+from model_compression.distillation.transfer import Transfer
 from model_compression.images import Batch
 
 

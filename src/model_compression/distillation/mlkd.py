@@ -23,10 +23,10 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
-from model_compression.distillation.kd import kd_loss
-from model_compression.distillation.method import WeightedMethod
 from model_compression.distillation.response import ResponseMethod, log_probabilities
+from model_compression.distillation.soft_targets import kd_loss
 from model_compression.distillation.standardisation import standardise
+from model_compression.distillation.transfer import WeightedMethod
 from model_compression.images import Batch
 
 

@@ -15,8 +15,8 @@ from pydantic import PositiveFloat
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model_compression.distillation.kd import kd_loss
 from model_compression.distillation.method import Method, Pair
+from model_compression.distillation.soft_targets import kd_loss
 from model_compression.images import Batch
 from model_compression.models import ModelSettings, build_model
 from model_compression.training import LossOutput, Objective, place

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from model_compression.distillation.maps import SumOverLayers, same_size
-from model_compression.distillation.method import FeatureMethod, Probe, Transfer
+from model_compression.distillation.transfer import FeatureMethod, Probe, Transfer
 
 
 def nst_loss(student: Tensor, teacher: Tensor) -> Tensor:

@@ -24,13 +24,8 @@ from pydantic import PositiveFloat
 from torch import Tensor, nn
 
 from model_compression.distillation.maps import at_least_float32, same_size
-from model_compression.distillation.method import (
-    FeatureMethod,
-    Need,
-    Observed,
-    Probe,
-    Transfer,
-)
+from model_compression.distillation.method import Need, Observed
+from model_compression.distillation.transfer import FeatureMethod, Probe, Transfer
 from model_compression.images import Batch
 from model_compression.models.initialisation import initialise_convolutions
 

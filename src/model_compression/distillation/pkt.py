@@ -15,8 +15,8 @@ import torch
 from pydantic import PositiveFloat
 from torch import Tensor
 
-from model_compression.distillation.method import Probe, RelationMethod, Transfer
 from model_compression.distillation.relation import RelationTransfer, unit
+from model_compression.distillation.transfer import Probe, RelationMethod, Transfer
 
 SMALLEST_KERNEL = 1e-6
 """Opposite embeddings would have a probability of 0 and an infinite divergence."""

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from model_compression.distillation.method import DistillationError, Observed, Transfer
+from model_compression.distillation.method import DistillationError, Observed
+from model_compression.distillation.transfer import Transfer
 from model_compression.images import Batch
 
 

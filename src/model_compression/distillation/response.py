@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model_compression.distillation.method import Observed, Probe, Transfer, TransferMethod
+from model_compression.distillation.method import Observed
 from model_compression.distillation.standardisation import standardise
+from model_compression.distillation.transfer import Probe, Transfer, TransferMethod
 from model_compression.images import Batch
 
 

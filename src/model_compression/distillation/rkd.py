@@ -17,8 +17,8 @@ from pydantic import NonNegativeFloat, PositiveFloat, model_validator
 from torch import Tensor
 from torch.nn import functional
 
-from model_compression.distillation.method import Probe, RelationMethod, Transfer
 from model_compression.distillation.relation import RelationTransfer, unit
+from model_compression.distillation.transfer import Probe, RelationMethod, Transfer
 
 SMALLEST_MEAN = 1e-12
 """Below it all embeddings of a batch are the same point."""

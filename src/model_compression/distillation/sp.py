@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from model_compression.distillation.maps import at_least_float32
-from model_compression.distillation.method import FeatureMethod, Observed, Probe, Transfer
+from model_compression.distillation.method import Observed
+from model_compression.distillation.transfer import FeatureMethod, Probe, Transfer
 from model_compression.images import Batch
 
 

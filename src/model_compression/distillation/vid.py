@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model_compression.distillation.maps import at_least_float32, same_size
-from model_compression.distillation.method import FeatureMethod, Observed, Probe, Transfer
+from model_compression.distillation.method import Observed
+from model_compression.distillation.transfer import FeatureMethod, Probe, Transfer
 from model_compression.images import Batch
 from model_compression.models.initialisation import initialise_convolutions
 

@@ -235,7 +235,6 @@ def learn_from(
             student=student,
             spec=spec,
             labels=torch.from_numpy(train.labels),
-            epochs=settings.epochs,
         )
     )
 

@@ -11,8 +11,8 @@ from model_compression.distillation import (
     kd_loss,
 )
 from model_compression.distillation.fitnets import FitNetsSettings
-from model_compression.distillation.objective import TransferObjective
 from model_compression.distillation.sp import SpSettings
+from model_compression.distillation.transfer import TransferObjective
 from model_compression.distillation.vid import VidSettings
 from model_compression.training import Objective
 

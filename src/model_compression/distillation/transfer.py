@@ -1,30 +1,114 @@
-"""Learning from a teacher and the labels, as an objective of the training loop.
+"""Methods that compare what a student and its teacher show of the same images.
 
-Knows a teacher, a student and a method; not which stage is trained.
+Knows both networks' outputs and layers; which loss is taken of them is each method's own file.
 """
 
+from abc import ABC, abstractmethod
+from typing import ClassVar, NamedTuple
+
 import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model_compression.distillation.kd import kd_loss
 from model_compression.distillation.method import (
     DistillationError,
-    FeatureMethod,
+    Method,
     Need,
     Observed,
     Pair,
-    Probe,
-    SoftTargets,
-    TransferMethod,
-    WeightedMethod,
 )
+from model_compression.distillation.soft_targets import kd_loss
 from model_compression.distillation.taps import Taps
 from model_compression.images import Batch
+from model_compression.parameters import Parameters
 from model_compression.training import LossOutput, Objective, autocast
 
 STAGES = 3
 """How many of a network's last stages a method looks at unless it is told layers."""
+
+
+class Probe(NamedTuple):
+    """What both networks show of black images: the shapes that projections have to match."""
+
+    student: Observed
+    teacher: Observed
+    labels: Tensor
+    """Of all training images, int64, (N,)."""
+
+
+class Transfer(nn.Module, ABC):
+    """A loss between what the student and its teacher show of the same images.
+
+    What it learns (projections) are its parameters; they are trained with the student and are not
+    in the file.
+    """
+
+    @abstractmethod
+    def forward(self, student: Observed, teacher: Observed, batch: Batch) -> Tensor:
+        """A scalar; its gradient goes into the student and the parameters, not the teacher."""
+
+
+class TransferMethod(Method, ABC):
+    """A loss with the labels plus a ``Transfer``."""
+
+    needs: ClassVar[Need] = Need.LOGITS
+    same_classes: ClassVar[bool] = True
+    """Whether teacher and student must know the same classes, where logits are compared."""
+
+    @property
+    @abstractmethod
+    def labels_weight(self) -> float:
+        """Weight of the cross-entropy with the labels."""
+
+    @abstractmethod
+    def transfer(self, probe: Probe) -> Transfer:
+        """The loss, with projections for these shapes; its weights are already in it."""
+
+    def objective(self, pair: Pair) -> Objective:
+        """Cross-entropy and the transfer, on the very same view of the images."""
+        return TransferObjective(self, pair)
+
+
+class SoftTargets(Parameters):
+    """Hinton's soft targets, added to a method: T² · KL(teacher ‖ student), weighted."""
+
+    temperature: PositiveFloat = 4.0
+    weight: PositiveFloat = 0.9
+
+
+class WeightedMethod(TransferMethod, ABC):
+    """labels · cross-entropy + weight · the method's loss (+ soft targets)."""
+
+    weight: PositiveFloat
+    """Of the method's loss."""
+    labels: NonNegativeFloat = 1.0
+    """Weight of the cross-entropy with the labels."""
+    soft_targets: SoftTargets | None = None
+    """Adds Hinton's soft targets; ``null`` for none."""
+
+    @property
+    def labels_weight(self) -> float:
+        """As set."""
+        return self.labels
+
+
+class FeatureMethod(WeightedMethod, ABC):
+    """Learns from maps in the middle of the teacher."""
+
+    needs: ClassVar[Need] = Need.FEATURES
+
+    student_layers: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """Module paths, from the input towards the output; ``null``: the last layer at each of the last
+    three sizes of map."""
+    teacher_layers: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """As many; ``null``: likewise."""
+
+
+class RelationMethod(WeightedMethod, ABC):
+    """Learns how the teacher's embeddings of a batch lie to each other."""
+
+    needs: ClassVar[Need] = Need.EMBEDDING
 
 
 class TransferObjective(Objective):
