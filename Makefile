@@ -7,7 +7,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help install compress smoke test lint types imports unit notebook viz mlflow lock clean
+.PHONY: help install compress smoke test lint types imports unit notebook benchmark viz mlflow lock clean
 
 help: ## List what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | column -t -s '	'
@@ -43,6 +43,10 @@ unit: install
 
 notebook: smoke
 	KEDRO_ENV=smoke $(BIN)/jupyter-execute --timeout=120 notebooks/*.ipynb
+
+benchmark: install ## What a distillation method costs, an epoch against one without a teacher
+	$(BIN)/python benchmarks/distillation_epoch.py
+	$(BIN)/python benchmarks/distillation_epoch.py --methods=all --images=3200
 
 viz: install ## Kedro-Viz on http://127.0.0.1:4141
 	$(BIN)/kedro viz run --host=127.0.0.1

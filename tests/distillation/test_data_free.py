@@ -19,7 +19,7 @@ from model_compression.distillation.data_free import (
     statistics_loss,
     statistics_of,
 )
-from model_compression.distillation.generator import Generator
+from model_compression.distillation.generator import Generator, GeneratorTraining
 from model_compression.distillation.method import DistillationError, Pair
 from model_compression.distillation.teacher import FrozenTeacher
 from model_compression.images import Batch, ImageSet, Normalization
@@ -418,3 +418,15 @@ def test_teacher_and_student_must_know_the_same_classes():
         DataFreeSettings(method="data_free", **SMALL).objective(
             pair(network(), network(), classes=5)
         )
+
+
+def test_a_second_step_in_bfloat16_sees_the_weights_that_the_first_one_left():
+    # The training loop holds one autocast open around all of a step.
+    torch.manual_seed(0)
+    source = GeneratorTraining(Generator(SHAPE, 10, 8), 0.1)
+    noise = torch.randn(4, 10)
+    with autocast(torch.bfloat16, torch.device("cpu")):
+        before = source.generator.project(noise)
+        source.descend(source.generator(noise).square().mean())
+        after = source.generator.project(noise)
+    assert not torch.equal(before, after)

@@ -4,8 +4,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from pydantic import TypeAdapter, ValidationError
 from scipy.stats import zscore
 
+from model_compression.distillation import DistillationMethod
 from model_compression.distillation.dist import DistSettings
 from model_compression.distillation.dkd import DkdSettings
 from model_compression.distillation.kd import KdSettings
@@ -63,3 +65,11 @@ def test_standardised_logits_and_gradients_are_finite_for_extreme_and_constant_r
     scores[:, 0].sum().backward()
     torch.testing.assert_close(scores, torch.tensor([[1.0, -1.0, 0.0], [0.0, 0.0, 0.0]]))
     assert torch.isfinite(logits.grad).all()
+
+
+@pytest.mark.parametrize("method", ["dkd", "dist", "mlkd"])
+def test_soft_targets_beside_standardised_logits_are_refused(method):
+    with pytest.raises(ValidationError, match="leave one of them out"):
+        TypeAdapter(DistillationMethod).validate_python(
+            {"method": method, "standardise": True, "soft_targets": {}}
+        )

@@ -35,6 +35,18 @@ def test_preactivations_are_what_enters_the_last_relu():
         torch.testing.assert_close(before.relu(), after)
 
 
+@pytest.mark.parametrize("name", ["wrn_16_1", "mobilenet_v2"])
+def test_a_layer_that_ends_without_an_activation_is_its_own_preactivation(name):
+    side = 28 if name == "wrn_16_1" else 64
+    layer = "stages.0" if name == "wrn_16_1" else "features.6"
+    model = network(name, side)
+    images = torch.randn(2, 1, side, side)
+    before = Taps(model, (1, side, side), Need.PREACTIVATIONS, [layer]).observe(model, images)
+    after = Taps(model, (1, side, side), Need.FEATURES, [layer]).observe(model, images)
+    assert after.features[0].min() < 0
+    torch.testing.assert_close(before.features[0], after.features[0])
+
+
 def test_preactivations_survive_an_activation_in_place():
     model = nn.Sequential(
         nn.Conv2d(1, 2, 3), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(200, 3)

@@ -21,7 +21,7 @@ from model_compression.pipelines.distillation_benchmark.parameters import Benchm
 from model_compression.pipelines.stage.nodes import export
 
 RUNS = ["kd-seed0", "kd-seed1", "plain-seed0", "plain-seed1"]
-TRAINED = " epochs on cpu"
+TRAINED = " epochs on "
 
 
 @pytest.fixture

@@ -145,6 +145,8 @@ class SelfDistillation(Objective):
 class ByotSettings(Method):
     """Classifiers on the student's earlier layers, taught by its last one."""
 
+    asks_teacher = False
+
     method: Literal["byot"]
     temperature: PositiveFloat = 3.0
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.3

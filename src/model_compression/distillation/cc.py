@@ -5,10 +5,9 @@
 
 A widely copied implementation multiplies the differences of neighbouring images instead, for which
 both embeddings must have one width; this is the paper's Gaussian kernel and its Taylor series,
-which takes any widths. So nothing is learned beside the student, for a reason that was measured on
-ten clusters of points: a learned projection of the teacher reaches L = 0 by making all of its
-images alike (its kernel's standard deviation fell 17-fold in 1500 steps), and a learned projection
-of the student alone takes the teacher's correlations over in the student's place.
+which takes any widths. So nothing is learned beside the student: a learned projection of the
+teacher would reach L = 0 by making all of its images alike, and a learned projection of the student
+alone would take the teacher's correlations over in the student's place.
 
 Knows embeddings only; where they come from is the objective's business.
 """

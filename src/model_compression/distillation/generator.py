@@ -98,6 +98,8 @@ class GeneratorTraining(nn.Module):
             parameter.grad = gradient
         self._adam.step()
         self._adam.zero_grad(set_to_none=True)
+        # Autocast would go on using the copies that it made of the weights before this step.
+        torch.clear_autocast_cache()
 
     def _tensors(self) -> dict[str, Tensor]:
         """Everything that the next step depends on, by name; the tensors themselves."""

@@ -14,6 +14,8 @@ from model_compression.training import CrossEntropy, Objective
 class LabelsOnly(Method):
     """No teacher: the control that every distillation is to be compared with."""
 
+    asks_teacher = False
+
     method: Literal["none"]
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
 

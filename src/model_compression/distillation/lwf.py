@@ -1,7 +1,8 @@
 """Learning without forgetting: LwF (Li & Hoiem, ECCV 2016, equations 1-4 and figure 3).
 
 A network that knows some classes learns further ones from images of the further ones alone, and
-what it used to say of these images holds it to the old ones. Knows logits, and that the old classes
+what it used to say of these images holds it to the old ones. The paper's warm-up, in which the new
+rows of the head are trained alone, is left out. Knows logits, and that the old classes
 come first; who widens the network is its caller's business.
 """
 

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
@@ -36,7 +36,7 @@ class Need(Enum):
     FEATURES = "features"
     """The layers' outputs."""
     PREACTIVATIONS = "preactivations"
-    """What enters each layer's last activation function."""
+    """What enters the activation function that ends a layer; its output where none does."""
     EMBEDDING = "embedding"
     """What enters the classifier."""
 
@@ -89,7 +89,15 @@ class Pair:
 class Method(Parameters, ABC):
     """One way to learn, chosen by ``method:``."""
 
+    asks_teacher: ClassVar[bool] = True
+    """Whether it learns from a teacher at all."""
+
     method: str
+
+    @property
+    def asks_several(self) -> bool:
+        """Whether several teachers can answer as one: of these there are only logits."""
+        return False
 
     @abstractmethod
     def objective(self, pair: Pair) -> Objective:

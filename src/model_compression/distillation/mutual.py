@@ -79,6 +79,8 @@ class MutualLearning(Objective):
 class MutualSettings(Method):
     """A second student, trained with the first one; they learn from each other."""
 
+    asks_teacher = False
+
     method: Literal["mutual"]
     peer: ModelSettings | None = None
     """The second student; ``null``: the student's own architecture with other initial weights."""

@@ -4,8 +4,10 @@ Knows logits; what is compared of them is each method's business.
 """
 
 from abc import ABC, abstractmethod
+from typing import Self
 
 import torch
+from pydantic import model_validator
 from torch import Tensor
 from torch.nn import functional
 
@@ -26,6 +28,15 @@ class ResponseMethod(TransferMethod, ABC):
 
     standardise: bool = False
     """Compares z-scores over the classes, blind to the logits' scale; see ``standardisation``."""
+
+    @model_validator(mode="after")
+    def _one_kind_of_logits(self) -> Self:
+        if self.standardise and getattr(self, "soft_targets", None) is not None:
+            raise ValueError(
+                "standardise compares z-scores, and soft_targets would add a comparison of the "
+                "logits as they are: leave one of them out"
+            )
+        return self
 
     @abstractmethod
     def loss(self, student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:

@@ -143,7 +143,7 @@ class _Sight(Protocol):
         """A layer's output."""
 
     def preactivation(self, layer: str) -> _Point:
-        """What enters the last activation function of a layer; its output if it has none."""
+        """What enters the activation function that ends a layer; its output if none does."""
 
     def embedding(self, outputs: Mapping[str, Any]) -> _Point | None:
         """What enters the linear layer that gives the logits; ``None`` without one."""
@@ -154,7 +154,7 @@ class _ModuleSight:
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
-        self._called: list[str] = []
+        self._outputs: dict[str, Any] = {}
 
     def outputs(self, images: Tensor) -> dict[str, Any]:
         outputs: dict[str, Any] = {}
@@ -174,22 +174,25 @@ class _ModuleSight:
         finally:
             for hook in hooks:
                 hook.remove()
-        self._called = list(outputs)
+        self._outputs = outputs
         return outputs
 
     def output(self, layer: str) -> _Point:
         return _Point(self._module.get_submodule(layer))
 
     def preactivation(self, layer: str) -> _Point:
-        inside = [path for path in self._called if path == layer or path.startswith(f"{layer}.")]
-        modules = [self._module.get_submodule(path) for path in inside]
-        activations = [module for module in modules if isinstance(module, ACTIVATIONS)]
-        return _Point(activations[-1], at_input=True) if activations else self.output(layer)
+        given = self._outputs[layer]
+        for path, output in self._outputs.items():
+            module = self._module.get_submodule(path)
+            is_last = output is given and (path == layer or path.startswith(f"{layer}."))
+            if is_last and isinstance(module, ACTIVATIONS):
+                return _Point(module, at_input=True)
+        return self.output(layer)
 
     def embedding(self, outputs: Mapping[str, Any]) -> _Point | None:
         linear = [
             (module, outputs[path])
-            for path in self._called
+            for path in self._outputs
             if isinstance(module := self._module.get_submodule(path), nn.Linear)
         ]
         if not linear or linear[-1][1].shape != outputs[""].shape:
@@ -227,8 +230,10 @@ class _GraphSight:
         return self._behind(self._nodes[layer][-1])
 
     def preactivation(self, layer: str) -> _Point:
-        activations = [node for node in self._nodes[layer] if str(node.target) in _ATEN_ACTIVATIONS]
-        return self._behind(activations[-1].args[0]) if activations else self.output(layer)
+        last = self._nodes[layer][-1]
+        if str(last.target) in _ATEN_ACTIVATIONS:
+            return self._behind(last.args[0])
+        return self.output(layer)
 
     def embedding(self, outputs: Mapping[str, Any]) -> _Point | None:
         last = self._nodes[""][-1]

@@ -170,7 +170,8 @@ class TeacherEnsemble:
         Raises:
             DistillationError: Unless only logits are needed.
         """
-        assert need is Need.LOGITS or self.module
+        if need is not Need.LOGITS:
+            _ = self.module
         return Observed(torch.zeros(2, self.classes))
 
 

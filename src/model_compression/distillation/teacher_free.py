@@ -77,6 +77,8 @@ class TeacherFree(Objective):
 class TeacherFreeSettings(Method):
     """A virtual teacher, right about every image: the control for soft targets as such."""
 
+    asks_teacher = False
+
     method: Literal["teacher_free"]
     temperature: PositiveFloat = 20.0
     probability: Annotated[float, Field(gt=0, lt=1)] = 0.99

@@ -57,6 +57,11 @@ class TransferMethod(Method, ABC):
     """Whether teacher and student must know the same classes, where logits are compared."""
 
     @property
+    def asks_several(self) -> bool:
+        """Where it needs no more than logits."""
+        return self.needs is Need.LOGITS
+
+    @property
     @abstractmethod
     def labels_weight(self) -> float:
         """Weight of the cross-entropy with the labels."""

@@ -3,11 +3,13 @@
 Knows what a checkpoint holds; who trained it and what came of it is its makers' business.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
@@ -79,6 +81,15 @@ class Checkpoint:
                 "training, which build() doesn't know: use quantization.load_quantized"
             )
         return build_with_weights(self.spec, self.weights).eval()
+
+    def weights_digest(self) -> str:
+        """SHA-256 of the weights' names and values: what the network answers depends on these."""
+        digest = hashlib.sha256()
+        for name in sorted(self.weights):
+            tensor = self.weights[name].detach().cpu().contiguous()
+            digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
+            digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
 
     def header(self) -> dict[str, Any]:
         """All but the weights, as JSON values; ``from_header`` is its inverse."""

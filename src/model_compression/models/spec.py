@@ -30,7 +30,7 @@ def _as_json(options: Mapping[str, Any]) -> dict[str, Any]:
 
 Options = Annotated[dict[str, Any], AfterValidator(_as_json)]
 
-# Left out where it is the image, so that fingerprints from before there were views remain.
+# Left out of files and fingerprints where it is the image: most networks have no view to tell of.
 Sees = Annotated[Sight, Field(exclude_if=lambda sees: sees == "image")]
 
 

@@ -61,8 +61,9 @@ def trial_table(
     test images. ``gain`` is the mean difference to the control's accuracy over the seeds that both
     have, with its 95 % interval; it is missing for a trial that is its own control, and the
     interval with a single pair. ``wins`` counts the seeds in which the trial was better.
-    ``seconds`` is the median training; ``epoch_seconds`` the median epoch, which the few in which a
-    teacher is asked for answers that are then stored do not touch.
+    ``seconds`` is the median training, ``epoch_seconds`` the median epoch. Epochs in which a
+    teacher is asked for answers that are then stored take longer, and only the first trial to show
+    a view has them: ``benchmarks/distillation_epoch.py`` measures what a method costs by itself.
 
     Args:
         trials: Each trial's record by seed; at least one.

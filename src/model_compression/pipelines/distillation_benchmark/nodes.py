@@ -86,7 +86,7 @@ def run_trials(
         if record is None:
             logger.info("%s: trial %d of %d", run.key, number, len(runs))
             checkpoint, history = _train(
-                start, recipe, teachers, train_images, validation_images, teacher_answers
+                start, recipe, teachers, teacher, train_images, validation_images, teacher_answers
             )
         else:
             logger.info("%s: the test images have changed, so it is judged anew", run.key)
@@ -118,7 +118,7 @@ def compare_trials(
             name: {seed: trials[Run(name, seed).key] for seed in parameters.seeds_of(name)}
             for name in chosen
         },
-        teachers={name: parameters.trials[name].teachers for name in chosen},
+        teachers={name: parameters.trials[name].asked for name in chosen},
         controls={name: parameters.control_of(name) for name in chosen},
     )
     alone = table[table["gain"].isna() & (table["trial"] != table["control"])]
@@ -156,6 +156,7 @@ def _train(
     start: Checkpoint,
     recipe: Recipe,
     teachers: list[Checkpoint],
+    teacher: Checkpoint,
     train: ImageSet,
     validation: ImageSet,
     answers: AnswerShelf,
@@ -165,7 +166,7 @@ def _train(
         torch.manual_seed(recipe.training.seed)
         student = build_model(start.spec)
         objective = learn_from(
-            teachers,
+            teachers or [teacher],
             recipe.distillation,
             student,
             start.spec,

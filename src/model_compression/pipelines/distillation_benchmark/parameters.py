@@ -51,12 +51,27 @@ class Trial(Parameters):
     control: str | None = None
     """The trial that its gain is measured against, seed by seed; ``null``: the group's."""
 
+    @property
+    def asked(self) -> list[str]:
+        """The teachers, none where the method asks none."""
+        return self.teachers if self.distillation.asks_teacher else []
+
     @model_validator(mode="after")
     def _several_teachers_are_combined(self) -> Self:
         if len(self.teachers) > 1 and self.combine is None:
             raise ValueError(
                 f"{len(self.teachers)} teachers need to be combined: set combine to average or "
                 "confidence, or name one teacher"
+            )
+        if self.combine is not None and not self.distillation.asks_several:
+            raise ValueError(
+                f"{self.distillation.method} can't learn from several teachers: take a method that "
+                "learns from logits (kd, dkd, dist, mlkd), or name one teacher"
+            )
+        if not self.distillation.asks_teacher and self.teachers != [TEACHER]:
+            raise ValueError(
+                f"{self.distillation.method} asks no teacher, but teachers names "
+                f"{', '.join(self.teachers)}: leave it out"
             )
         if len(self.teachers) == 1 and self.combine is not None:
             raise ValueError(
@@ -156,13 +171,15 @@ class BenchmarkParameters(Parameters):
         return self.trials[name].control or self.control
 
     def teachers_of(self, run: Run) -> list[Run | None]:
-        """What a run learns from; ``None`` is the project's teacher.
+        """What a run learns from, nothing for some methods; ``None`` is the project's teacher.
 
         Raises:
             ValueError: If a teacher is a trial that has several seeds, but not this one.
         """
-        teachers = self.trials[run.trial].teachers
-        return [None if name == TEACHER else self._as_teacher(name, run) for name in teachers]
+        trial = self.trials[run.trial]
+        if not trial.distillation.asks_teacher:
+            return []
+        return [None if name == TEACHER else self._as_teacher(name, run) for name in trial.teachers]
 
     def recipe(self, run: Run) -> Recipe:
         """The run's own parameters, with what the trial leaves out filled in."""

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
+import torch
+
 from model_compression.distillation import AnswerShelf
 from model_compression.images import ImageSet, Normalization
 from model_compression.models import Checkpoint
@@ -40,6 +42,7 @@ def train_pruned(
         pruned = prune(
             student.build(), spec.input_shape, parameters.pruning, parameters.training.seed
         )
+        torch.manual_seed(parameters.training.seed)
         objective = learn_from(
             teachers,
             parameters.distillation,

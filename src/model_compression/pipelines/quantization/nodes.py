@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 
+import torch
+
 from model_compression.distillation import AnswerShelf
 from model_compression.images import Batches, ImageSet, Normalization
 from model_compression.models import Checkpoint
@@ -56,6 +58,7 @@ def train_quantized(
             shuffle=True,
         )
         calibrate(model, (batch.images for batch in islice(batches.epoch(0), CALIBRATION_BATCHES)))
+        torch.manual_seed(parameters.training.seed)
         objective = learn_from(
             teachers,
             parameters.distillation,

@@ -1,6 +1,7 @@
 """What every stage does once it is trained: choose, export, evaluate."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -198,7 +199,8 @@ def choose_teachers(
             "checkpoint: put model.safetensors files of other teachers into it (each under a name "
             "of its own), or set more_teachers to null"
         )
-    return [teacher, *(more[name] for name in sorted(more))]
+    # Its place stands in for its stage, so that an error says which file is meant.
+    return [teacher, *(replace(more[name], stage=f"more_teachers/{name}") for name in sorted(more))]
 
 
 def learn_from(
@@ -258,11 +260,13 @@ def _teacher(
         channels_last=settings.channels_last,
     )
     key = fingerprint(
-        checkpoint.fingerprint,
+        checkpoint.weights_digest(),
         train.fingerprint,
         checkpoint.normalization,
         augmentation and augmentation.model_copy(update={"views": "live"}),
         settings.seed,
+        settings.channels_last,
+        device.type,
         str(resolve_precision("auto", device)),
     )
     return RememberingTeacher(frozen, answers, key, images)

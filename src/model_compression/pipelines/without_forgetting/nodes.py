@@ -117,7 +117,7 @@ def train_forgotten(
     parameters: WithoutForgettingParameters,
     resume_state: TrainingState | None,
 ) -> Iterator[tuple[TrainingState, History]]:
-    """The control: the same training from the same weights, with nothing to hold it."""
+    """The control: plain fine-tuning from the same weights, labels asked over all classes."""
     control = parameters.fine_tuning.model_copy(update={"distillation": LabelsOnly(method="none")})
     yield from _fine_tune(
         "forgotten",
