@@ -47,8 +47,9 @@ class AtSettings(FeatureMethod):
     """The student looks where its teacher looks, at every observed layer."""
 
     method: Literal["at"]
-    weight: PositiveFloat = 1000.0
-    """β of the paper, where the squares are averaged over a map's positions."""
+    weight: PositiveFloat = 100.0
+    """β of the paper, where the squares are averaged over a map's positions. Its 1000 was worse
+    than 100 on validation images (docs/how-to/choose-a-method.md)."""
     power: Annotated[float, Field(ge=1)] = 2.0
     """p of the attention maps."""
 

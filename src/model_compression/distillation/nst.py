@@ -59,8 +59,9 @@ class NstSettings(FeatureMethod):
     """The student's channels have the teacher's spatial patterns, at every observed layer."""
 
     method: Literal["nst"]
-    weight: PositiveFloat = 50.0
-    """λ of the paper; its factor ½ is in it, as in the peers."""
+    weight: PositiveFloat = 5.0
+    """λ of the paper, its factor ½ included. The usual 50 was worse than 5 on validation images
+    (docs/how-to/choose-a-method.md)."""
 
     def transfer(self, probe: Probe) -> Transfer:
         """Learns nothing itself."""
