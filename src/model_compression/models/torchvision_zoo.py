@@ -107,8 +107,8 @@ def _try(
         with torch.device("meta"):
             build((3, 224, 224), TRIAL_CLASSES, options)
     except NotImplementedError:
-        # RegNet reads values of tensors while it is being built, and meta tensors have none. What is
-        # wrong with its options is then said when the network itself is built.
+        # RegNet reads values of tensors while it is being built, and meta tensors have none. What
+        # is wrong with its options is then said when the network itself is built.
         return
 
 
