@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from model_compression.images import AugmentationParameters
-from model_compression.models import Checkpoint, ModelSpec, build_model
+from model_compression.models import Checkpoint, ModelSpec, build_model, build_with_weights
 from model_compression.training import (
     CrossEntropy,
     LossOutput,
@@ -243,3 +243,169 @@ def test_ranges_that_diverge_in_quantization_stop_the_stage_by_name(tiny_images,
 
     with pytest.raises(TrainingDivergedError, match=r"teacher: Activations run .* in epoch 1; no"):
         next(fit(overflowing, start, tiny_images, tiny_images, settings()))
+
+
+@pytest.mark.parametrize("ready_from", range(4))
+def test_no_epoch_before_the_first_ready_one_outlasts_it(tiny_images, start, ready_from):
+    def forgets() -> Trainee:
+        model = prepare().model
+
+        def before_epoch(epoch: int) -> None:
+            if epoch > 0:
+                with torch.no_grad():
+                    model.classifier.weight.mul_(3.0**epoch)
+
+        return Trainee(model, CrossEntropy(), before_epoch=before_epoch, ready_from=ready_from)
+
+    states = list(fit(forgets, start, tiny_images, tiny_images, settings()))
+    losses = [row["validation_loss"] for row in states[-1].history]
+    for state in states:
+        ready = range(ready_from, state.epoch)
+        expected = min(ready, key=losses.__getitem__) if ready else state.epoch - 1
+        assert state.best.details["best_epoch"] == expected + 1
+        assert equal(state.best.weights, states[expected].weights)
+
+
+def narrower(width: int) -> ModelSpec:
+    return SPEC.model_copy(update={"options": {"width": width}})
+
+
+def shrinking(objective=CrossEntropy, cuts=((1, 3), (3, 2)), seen=None):
+    """``prepare`` and ``fitted`` of a training that takes up a narrower network at some epochs."""
+
+    def take_up(model: nn.Module) -> Trainee:
+        torch.manual_seed(0)
+        made = objective()
+
+        def reshape(epoch: int, model: nn.Module) -> Trainee | None:
+            if seen is not None:
+                seen.append((epoch, model.classifier.in_features))
+            width = dict(cuts).get(epoch)
+            if width is None:
+                return None
+            cut = build_model(narrower(width))
+            old = model.state_dict()
+            weights = {
+                name: old[name][tuple(slice(size) for size in value.shape)].contiguous()
+                for name, value in cut.state_dict().items()
+            }
+            return take_up(build_with_weights(narrower(width), weights))
+
+        return Trainee(model, made, reshape=reshape, ready_from=max(epoch for epoch, _ in cuts))
+
+    def begin() -> Trainee:
+        torch.manual_seed(0)
+        return take_up(build_model(SPEC))
+
+    def fitted(weights) -> Trainee:
+        width = weights["classifier.weight"].shape[1] // 4
+        return take_up(build_with_weights(narrower(width), weights))
+
+    return begin, fitted
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"optimizer": {"name": "adamw", "learning_rate": 0.01}},
+        {"ema_decay": 0.8, "gradient_clip": 1.0},
+        {"precision": "bfloat16"},
+    ],
+)
+@pytest.mark.parametrize("stopped_after", [1, 2, 3, 4])
+def test_a_reshaped_training_is_resumed_bit_for_bit_wherever_it_stopped(
+    tiny_images, start, tmp_path, changes, stopped_after
+):
+    begin, fitted = shrinking(WithProjection)
+    chosen = settings(epochs=5, **changes)
+    arguments = (begin, start, tiny_images, tiny_images, chosen)
+    *_, whole = fit(*arguments)
+    interrupted = fit(*arguments)
+    for _ in range(stopped_after):
+        stored = next(interrupted)
+    interrupted.close()
+    write_training_state(stored, tmp_path / "state.safetensors")
+    read = read_training_state(tmp_path / "state.safetensors")
+    torch.manual_seed(12345)
+
+    def not_prepared() -> Trainee:
+        raise AssertionError("a stored state is fitted, not begun anew")
+
+    *_, resumed = fit(not_prepared, *arguments[1:], read, fitted)
+    for field in ("weights", "averaged", "objective"):
+        assert equal(getattr(whole, field), getattr(resumed, field))
+    assert equal(whole.best.weights, resumed.best.weights)
+    assert whole.best.details == resumed.best.details
+    assert whole.weights["classifier.weight"].shape[1] == 8
+
+
+def test_every_epoch_is_asked_whether_the_network_changes(tiny_images, start):
+    seen = []
+    begin, _ = shrinking(seen=seen)
+    list(fit(begin, start, tiny_images, tiny_images, settings()))
+    assert seen == [(0, 16), (1, 16), (2, 12), (3, 12)]
+
+
+def test_optimiser_and_average_start_anew_with_another_network(tiny_images, start):
+    begin, _ = shrinking(cuts=((2, 2),))
+    chosen = settings(ema_decay=0.999, epochs=3, optimizer={"name": "adamw", "learning_rate": 0.01})
+    *_, last = fit(begin, start, tiny_images, tiny_images, chosen)
+    steps = {int(slot["step"]) for slot in last.optimizer["state"].values()}
+    assert steps == {96 // 16}
+    shapes = {name: value.shape for name, value in last.weights.items()}
+    assert {name: value.shape for name, value in last.averaged.items()} == shapes
+    assert {name: value.shape for name, value in last.best.weights.items()} == shapes
+
+
+class OfTheNetworksWidth(WithProjection):
+    """An objective with a projection that is as wide as the network, made by ``shrinking``."""
+
+    widths = iter(())
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.projection = nn.Parameter(torch.ones(next(self.widths), 1))
+
+
+@pytest.mark.parametrize(("widths", "kept"), [((4, 4), True), ((4, 2), False)])
+def test_what_an_objective_has_learned_goes_on_where_it_still_fits(
+    tiny_images, start, widths, kept
+):
+    scales = []
+
+    class Watched(OfTheNetworksWidth):
+        def forward(self, batch, model):
+            scales.append((batch.epoch, self.scale.detach().clone()))
+            return super().forward(batch, model)
+
+    Watched.widths = iter(widths)
+    begin, _ = shrinking(Watched, cuts=((2, 2),))
+    list(fit(begin, start, tiny_images, tiny_images, settings(epochs=3)))
+    before = [scale for epoch, scale in scales if epoch == 1][-1]
+    after = next(scale for epoch, scale in scales if epoch == 2)
+    assert not torch.equal(before, torch.ones(1, 3))
+    assert torch.equal(after, torch.ones(1, 3)) is not kept
+
+
+def test_the_average_can_be_held_like_the_network(tiny_images, start):
+    def masked() -> Trainee:
+        model = prepare().model
+        mask = torch.rand(model.stem.weight.shape) > 0.5
+
+        def hold(tensors: dict[str, torch.Tensor]) -> None:
+            with torch.no_grad():
+                tensors["stem.weight"].mul_(mask)
+
+        return Trainee(
+            model,
+            CrossEntropy(),
+            after_step=lambda: hold(dict(model.named_parameters())),
+            after_average=hold,
+        )
+
+    # The average begins with the dense network: without the hold it would never forget it.
+    *_, state = fit(masked, start, tiny_images, tiny_images, settings(ema_decay=0.9))
+    zero = state.weights["stem.weight"] == 0
+    assert 0 < zero.sum() < zero.numel()
+    assert torch.equal(state.averaged["stem.weight"] == 0, zero)

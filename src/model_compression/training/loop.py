@@ -7,7 +7,7 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -44,6 +44,15 @@ class Trainee:
     """Called with the epoch's number, from 0, before its first step (freezing observers, say)."""
     after_step: Callable[[], None] = lambda: None
     """Called after every update (holding a mask, say)."""
+    after_average: Callable[[dict[str, Tensor]], None] = lambda averaged: None
+    """Called with the moving average's tensors when it starts and whenever it has moved (holding a
+    mask in them too, in place)."""
+    ready_from: int = 0
+    """First epoch, from 0, whose network may be taken for the best; until then it is the newest."""
+    reshape: "Callable[[int, nn.Module], Trainee | None]" = lambda epoch, model: None
+    """Called with the epoch's number and the network before anything else of the epoch happens.
+    Training goes on with the ``Trainee`` that it gives, a narrower network, say; ``None`` is no
+    change. To be resumed bit for bit, it must depend on nothing but these two."""
 
 
 def fit(
@@ -53,6 +62,7 @@ def fit(
     validation: ImageSet,
     settings: TrainingSettings,
     resume: TrainingState | None = None,
+    fitted: Callable[[Mapping[str, Tensor]], Trainee] | None = None,
 ) -> Iterator[TrainingState]:
     """Trains, and yields the state after every epoch; the last one is finished.
 
@@ -69,6 +79,8 @@ def fit(
         settings: How to train.
         resume: A stored state. Of the same fingerprint, it is continued, or given back if it is
             finished; of another, it is ignored and the log says so.
+        fitted: Makes what ``prepare`` makes, but with a network that the given weights fit into;
+            called instead of it to go on from a stored state. Needed where networks are reshaped.
 
     Yields:
         The state after each epoch.
@@ -87,7 +99,8 @@ def fit(
         logger.info("%s: nothing has changed, so the stored training is reused", start.stage)
         yield resume
         return
-    yield from _Fit(prepare(), start, train, validation, settings, resume).epochs()
+    trainee = prepare() if resume is None or fitted is None else fitted(resume.weights)
+    yield from _Fit(trainee, start, train, validation, settings, resume).epochs()
 
 
 class _Fit:
@@ -104,11 +117,8 @@ class _Fit:
     ) -> None:
         self.settings = settings
         self.start = start
-        self.trainee = trainee
         self.device = resolve_device(settings.device)
         self.precision = resolve_precision(settings.precision, self.device)
-        self.model = place(trainee.model, self.device, settings.channels_last)
-        self.objective = trainee.objective.to(self.device)
         self.batches = Batches(
             train,
             start.normalization,
@@ -127,17 +137,37 @@ class _Fit:
             shuffle=False,
             channels_last=settings.channels_last,
         )
-        self.parameters = [*self.model.parameters(), *self.objective.parameters()]
-        self.optimizer = build_optimizer(self.parameters, settings.optimizer)
-        self.averaged: dict[str, Tensor] = {}
         self.best: Checkpoint | None = None
         self.history: History = []
+        self._take_up(trainee)
         if resume is not None:
             self._restore(resume)
-        elif settings.ema_decay is not None:
+
+    def _take_up(self, trainee: Trainee) -> None:
+        """Makes ``trainee`` what is trained from now on, with a fresh optimiser and average."""
+        self.trainee = trainee
+        self.model = place(trainee.model, self.device, self.settings.channels_last)
+        self.objective = trainee.objective.to(self.device)
+        self.parameters = [*self.model.parameters(), *self.objective.parameters()]
+        self.optimizer = build_optimizer(self.parameters, self.settings.optimizer)
+        self.averaged: dict[str, Tensor] = {}
+        if self.settings.ema_decay is not None:
             self.averaged = {
                 name: value.detach().clone() for name, value in self.model.state_dict().items()
             }
+            trainee.after_average(self.averaged)
+
+    def _reshape(self, epoch: int) -> None:
+        """Goes on with another network if there is one for this epoch."""
+        trainee = self.trainee.reshape(epoch, self.model)
+        if trainee is None:
+            return
+        learned = self.objective.state_dict()
+        self._take_up(trainee)
+        # What an objective has learned beside the network (a peer, a generator) is worth keeping;
+        # projections from layers that have become narrower can't be.
+        if _alike(learned, self.objective.state_dict()):
+            self.objective.load_state_dict(learned)
 
     def _restore(self, state: TrainingState) -> None:
         self.model.load_state_dict(state.weights)
@@ -170,6 +200,7 @@ class _Fit:
 
     def _epoch(self, epoch: int, progress: TrainingProgress) -> TrainingState:
         started = time.perf_counter()
+        self._reshape(epoch)
         # Dropout draws from the global generator: seeding it anew every epoch makes a resumed
         # epoch draw what the uninterrupted one drew.
         torch.manual_seed(self.settings.seed * 1_000_003 + epoch)
@@ -189,9 +220,7 @@ class _Fit:
             "validation_accuracy": validated.accuracy,
             "seconds": time.perf_counter() - started,
         }
-        # By loss, not accuracy: on a few thousand images the accuracies of neighbouring epochs
-        # differ by chance alone, and an epoch before the schedule's end would often be taken.
-        is_best = all(validated.loss <= earlier["validation_loss"] for earlier in self.history)
+        is_best = self._is_best(validated.loss, epoch)
         self.history = [*self.history, row]
         left = (self.settings.epochs - epoch - 1) * row["seconds"]
         progress.epoch(row, left)
@@ -212,6 +241,16 @@ class _Fit:
             optimizer=copy.deepcopy(self.optimizer.state_dict()),
             history=self.history,
         )
+
+    def _is_best(self, loss: float, epoch: int) -> bool:
+        """Whether the network of this loss, that of ``epoch``, is the one to keep.
+
+        By loss, not accuracy: on a few thousand images the accuracies of neighbouring epochs differ
+        by chance alone, and an epoch before the schedule's end would often be taken.
+        """
+        ready = self.trainee.ready_from
+        rivals = self.history[ready:epoch] if epoch >= ready else []
+        return all(loss <= earlier["validation_loss"] for earlier in rivals)
 
     def _train(self, epoch: int, progress: TrainingProgress) -> tuple[float, float]:
         """One pass over the training images; its mean loss and accuracy."""
@@ -273,6 +312,7 @@ class _Fit:
                 mean.lerp_(value, 1.0 - decay)
             else:
                 mean.copy_(value)
+        self.trainee.after_average(self.averaged)
 
     def _validate(self) -> Score:
         """Scores what would be kept: the averaged weights if there are any."""
@@ -292,6 +332,13 @@ def _laid_out_as(model: Tensor, value: Tensor) -> Tensor:
     if value.shape != model.shape:
         return value
     return torch.empty_like(model, dtype=value.dtype).copy_(value)
+
+
+def _alike(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
+    """Whether both have tensors of the same names and shapes."""
+    return first.keys() == second.keys() and all(
+        first[name].shape == second[name].shape for name in first
+    )
 
 
 def _copy(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
