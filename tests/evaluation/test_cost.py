@@ -34,3 +34,13 @@ def test_zeros_and_shared_parameters_are_counted_as_what_they_are():
     with torch.no_grad():
         first.weight[0, 0] = 0
     assert count_parameters(nn.Sequential(first, second)) == (15, 11)
+
+
+def test_attention_is_counted_however_fast_it_would_run():
+    attention = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, dropout=0.0)
+    module = nn.Sequential(nn.Flatten(2), attention, nn.Flatten(), nn.Linear(24, 2))
+    tokens, width, hidden = 3, 8, 16
+    projections = 4 * tokens * width * width
+    products = 2 * tokens * tokens * width
+    expected = projections + products + 2 * tokens * width * hidden + 24 * 2
+    assert count_macs(module, (3, 2, 4)) == expected
