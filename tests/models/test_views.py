@@ -29,7 +29,7 @@ from model_compression.models import (
     write_checkpoint,
 )
 from model_compression.models.views import Sight, Viewed, look, seen_shape, sobel
-from model_compression.pruning import ChannelPruningSettings, prune
+from model_compression.pruning import ChannelPruningSettings, prune_channels
 from model_compression.quantization import calibrate, convert, load_quantized, prepare_qat
 
 ALL = get_args(Sight)
@@ -229,7 +229,7 @@ def test_the_file_takes_whole_images_and_sees_what_its_network_sees(sees, shape)
 def test_a_pruned_network_keeps_its_view_and_comes_back_bit_by_bit(sees, tmp_path):
     shape = (3, 27, 27)
     spec, module = trained(sees, shape)
-    pruned = prune(module, shape, ChannelPruningSettings(method="channels", ratio=0.4), 0).module
+    pruned = prune_channels(module, shape, ChannelPruningSettings(method="channels", ratio=0.4), 0)
     images = normalization(3).apply(photos(shape))
     assert pruned.network.stem.in_channels == seen_shape(shape, sees)[0]
     checkpoint = Checkpoint(spec, pruned.state_dict(), "pruned", "f", CLASSES, normalization(3))

@@ -4,14 +4,16 @@ Knows nothing of training and compression.
 """
 
 from model_compression.models.architecture import ModelError
+from model_compression.models.attention import free_heads
 from model_compression.models.checkpoint import (
     Checkpoint,
     CheckpointError,
     read_checkpoint,
     write_checkpoint,
 )
+from model_compression.models.heads import WholeHeads
 from model_compression.models.net import Net
-from model_compression.models.reshape import WeightsError, build_with_weights
+from model_compression.models.reshape import WeightsError, build_with_weights, fit_to
 from model_compression.models.resnet import ResNet
 from model_compression.models.spec import ModelSettings, ModelSpec, build_model
 from model_compression.models.tensor_file import (
@@ -32,10 +34,13 @@ __all__ = [
     "ResNet",
     "TensorFileError",
     "WeightsError",
+    "WholeHeads",
     "WideResNet",
     "available_models",
     "build_model",
     "build_with_weights",
+    "fit_to",
+    "free_heads",
     "read_checkpoint",
     "read_tensor_file",
     "write_checkpoint",

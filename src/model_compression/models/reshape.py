@@ -4,7 +4,7 @@ Knows layers and shapes; neither who pruned them nor where the weights were stor
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeGuard
 
@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from model_compression.models.architecture import ModelError
+from model_compression.models.attention import free_heads
 from model_compression.models.spec import ModelSpec, construct, probe
 
 _SHOWN = 5
@@ -45,14 +46,34 @@ def build_with_weights(spec: ModelSpec, weights: Mapping[str, Tensor]) -> nn.Mod
     with torch.random.fork_rng(devices=[]):
         model = construct(spec)
     _check(spec.name, model, weights)
-    _give_shapes(model, weights)
-    _load(model, weights)
     try:
-        with _groups_from_inputs(model):
-            probe(model, spec)
+        fit_to(model, weights, lambda: probe(model, spec))
     except ModelError as error:
         raise WeightsError(f"the weights' shapes don't fit together: {error}") from error
     return model
+
+
+def fit_to(model: nn.Module, weights: Mapping[str, Tensor], run: Callable[[], object]) -> None:
+    """Makes a network, in place, as wide as ``weights`` are, and loads them bit by bit.
+
+    Attention gets a free number of heads where the weights are of other shapes than the network's.
+
+    Args:
+        model: On any device, ``meta`` too.
+        weights: Of its names, all of them, on the same device.
+        run: Sends images through ``model`` once, so that grouped convolutions see how many channels
+            arrive.
+
+    Raises:
+        Exception: Whatever ``run`` raises, if the shapes don't fit together.
+    """
+    built = model.state_dict()
+    if any(weights[name].shape != tensor.shape for name, tensor in built.items()):
+        free_heads(model)
+    _give_shapes(model, weights)
+    _load(model, weights)
+    with _groups_from_inputs(model):
+        run()
 
 
 def _check(name: str, model: nn.Module, weights: Mapping[str, Tensor]) -> None:
@@ -96,7 +117,7 @@ def _give_shapes(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
             stored = weights.get(_join(path, key))
             if stored is None or stored.shape == old.shape:
                 continue
-            new = torch.empty(stored.shape, dtype=old.dtype)
+            new = torch.empty(stored.shape, dtype=old.dtype, device=old.device)
             if isinstance(old, nn.Parameter):
                 new = nn.Parameter(new, requires_grad=old.requires_grad)
             setattr(module, key, replaced.setdefault(old, new))
@@ -105,6 +126,9 @@ def _give_shapes(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
 
 def _tell_layer(module: nn.Module) -> None:
     """Sets the sizes that a layer keeps beside its tensors, where its tensors tell them."""
+    if isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:
+        module.embed_dim = module.kdim = module.vdim = module.in_proj_weight.shape[1]
+        module.num_heads = module.in_proj_weight.shape[0] // (3 * module.head_dim)
     weight = getattr(module, "weight", None)
     if not isinstance(weight, Tensor):
         return
