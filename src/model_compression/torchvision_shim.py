@@ -35,8 +35,8 @@ def import_torchvision() -> ModuleType:
     except RuntimeError as error:
         if _defined or "torchvision::nms" not in str(error):
             raise
-    library = Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+    library = Library("torchvision", "FRAGMENT")
     for schema in _SCHEMAS:
-        library.define(schema)  # type: ignore[no-untyped-call]
+        library.define(schema)
     _defined.append(library)
     return importlib.import_module("torchvision")

@@ -10,7 +10,7 @@ from torch import nn
 from model_compression.distillation import DistillationMethod, FrozenTeacher, Method, Pair
 from model_compression.images import Batch
 from model_compression.models import ModelSpec, build_model
-from model_compression.pruning import ChannelPruningSettings, prune
+from model_compression.pruning import ChannelPruningSettings, prune_channels
 from model_compression.quantization import calibrate, prepare_qat
 from model_compression.training import CrossEntropy, Objective, autocast
 
@@ -160,7 +160,7 @@ def compressed(kind: str, spec: ModelSpec, images: torch.Tensor) -> nn.Module:
     student = build_model(spec)
     if kind == "pruned":
         settings = ChannelPruningSettings(method="channels", ratio=0.3, round_to=2)
-        return prune(student, spec.input_shape, settings, 0).module
+        return prune_channels(student, spec.input_shape, settings, 0)
     prepared = prepare_qat(student.eval(), spec.input_shape)
     calibrate(prepared, [images])
     return prepared.train()

@@ -283,7 +283,7 @@ def test_a_report_is_not_made_of_a_file_that_was_not_evaluated(compressed, run, 
 @pytest.mark.parametrize(
     "changed",
     [
-        {"pruning": {"pruning": {"method": "magnitude"}}},
+        {"pruning": {"pruning": {"method": "weights"}}},
         {"distillation": {"distillation": {"method": "none"}}},
         {"data": {"source": {"kind": "torchvision", "name": "MNIST"}}},
         {"teacher": {"model": {"name": "net"}}},
@@ -291,7 +291,7 @@ def test_a_report_is_not_made_of_a_file_that_was_not_evaluated(compressed, run, 
 )
 def test_another_choice_takes_no_more_than_its_name(make_project, parameters_of, changed):
     read = parameters_of(make_project("choice"), **changed)
-    assert read["pruning"].pruning.method in {"channels", "magnitude"}
+    assert read["pruning"].pruning.method in {"channels", "weights"}
 
 
 def test_an_unfinished_training_is_not_taken_for_a_result(compressed):

@@ -198,7 +198,7 @@ def test_the_input_is_left_as_it_is_and_the_copy_has_its_modes():
         assert trained == {name for name, _ in module.named_parameters()} - {"stem.weight"}
 
 
-def test_grouped_convolutions_lose_the_same_channels_in_each_group():
+def test_grouped_convolutions_lose_whole_groups():
     class Grouped(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -212,7 +212,7 @@ def test_grouped_convolutions_lose_the_same_channels_in_each_group():
 
     pruned = prune_channels(Grouped(), SHAPE, settings(round_to=8, importance="l2"), seed=0)
     assert (pruned.first.out_channels, pruned.grouped.out_channels) == (8, 8)
-    assert (pruned.grouped.groups, pruned.grouped.weight.shape[1]) == (4, 2)
+    assert (pruned.grouped.groups, pruned.grouped.weight.shape[1]) == (2, 4)
     assert pruned(torch.randn(2, *SHAPE)).shape == (2, 5)
 
 
@@ -226,29 +226,52 @@ def test_a_network_without_anything_to_prune_is_refused():
         prune_channels(network("net"), SHAPE, settings(importance="bn_scale"), seed=0)
 
 
-class Shuffled(nn.Module):
-    """Its channels are put in another order by a view of fixed size."""
+class WrittenDown(nn.Module):
+    """The width of one of its layers stands in the code."""
 
-    def __init__(self, size: tuple[int, ...]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.size = size
         self.conv = nn.Conv2d(1, 16, 3)
+        self.other = nn.Conv2d(16, 16, 3)
         self.classifier = nn.Linear(16, 5)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.conv(x).mean((2, 3))
-        return self.classifier(x.view(-1, *self.size).transpose(1, 2).reshape(-1, 16))
+        x = self.other(self.conv(x).relu())
+        return self.classifier(x.mean((2, 3)).view(-1, 16))
 
 
-def test_a_network_that_fixes_its_width_is_refused_with_advice():
-    with pytest.raises(ValueError, match=r"setting excluded|method: magnitude"):
-        prune_channels(Shuffled((4, 4)), SHAPE, settings(), seed=0)
+def test_a_layer_whose_width_is_written_down_keeps_it_and_the_log_says_so(caplog):
+    pruned = prune_channels(WrittenDown(), SHAPE, settings(scope="layer"), seed=0)
+    assert (pruned.conv.out_channels, pruned.other.out_channels) == (8, 16)
+    assert "keep all: other" in caplog.text
+    with pytest.raises(ValueError, match=r"No channel can be pruned.*method weights"):
+        prune_channels(WrittenDown(), SHAPE, settings(excluded=["conv"]), seed=0)
 
 
-def test_a_network_that_cannot_be_traced_is_refused_with_advice():
-    spec = spec_of("shufflenet_v2_x0_5", (3, 32, 32))
-    with pytest.raises(ValueError, match="method: magnitude"):
-        prune_channels(build_model(spec), (3, 32, 32), settings(), seed=0)
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [
+        ("shufflenet_v2_x0_5", 32),
+        ("swin_t", 32),
+        ("swin_v2_t", 32),
+        ("vit_b_32", 32),
+        ("maxvit_t", 224),
+        ("regnet_y_400mf", 32),
+    ],
+)
+def test_half_the_macs_go_from_any_network_and_its_weights_rebuild_it(name, side):
+    shape = (3, side, side)
+    spec = spec_of(name, shape)
+    torch.manual_seed(0)
+    module = build_model(spec).eval()
+    chosen = settings(target="macs", importance="l2", round_to=8, scope="layer")
+    pruned = prune_channels(module, shape, chosen, seed=0)
+    left = count_macs(pruned, shape) / count_macs(module, shape)
+    assert left == pytest.approx(0.5, abs=0.05)
+    rebuilt = build_with_weights(spec, pruned.state_dict()).eval()
+    images = torch.randn(2, *shape)
+    with torch.no_grad():
+        assert torch.equal(pruned(images), rebuilt(images))
 
 
 class HeadFirst(nn.Module):
@@ -265,12 +288,43 @@ class HeadFirst(nn.Module):
         return logits * self.watch(x.flatten(1)).detach().mean()
 
 
-def test_a_network_whose_logits_would_change_is_refused_with_advice():
-    with pytest.raises(ValueError, match=r"logits' shape from \(1, 6\) to \(1, 3\).*excluded"):
-        prune_channels(HeadFirst(), SHAPE, settings(scope="layer"), seed=0)
-    chosen = settings(scope="layer", excluded=["head"])
-    pruned = prune_channels(HeadFirst(), SHAPE, chosen, seed=0)
+def test_the_logits_stay_whichever_layer_makes_them():
+    pruned = prune_channels(HeadFirst(), SHAPE, settings(scope="layer"), seed=0)
     assert (pruned.conv.out_channels, pruned.head.out_features) == (4, 6)
+
+
+def test_ratios_of_single_layers_are_met_and_others_lose_the_common_one():
+    chosen = settings(ratios={"conv1": 0.0, "linear1": 0.75}, scope="layer", ratio=0.5)
+    before, after = widths(network("net")), widths(prune_channels(network("net"), SHAPE, chosen, 0))
+    assert after["conv1"] == before["conv1"]
+    assert after["linear1"] == before["linear1"] // 4
+    assert after["conv2"] == before["conv2"] // 2
+    with pytest.raises(ValueError, match=r"ratios names conv9.*conv1, conv2, linear1, linear2"):
+        prune_channels(network("net"), SHAPE, settings(ratios={"conv9": 0.5}), seed=0)
+    with pytest.raises(ValueError, match="share of 'conv1'"):
+        settings(ratios={"conv1": 1.0})
+
+
+@pytest.mark.parametrize("target", ["parameters", "latency"])
+def test_a_share_of_another_cost_is_met(target):
+    def parameters(module: nn.Module) -> float:
+        return float(count_parameters(module)[0])
+
+    module = network("resnet20")
+    chosen = settings(ratio=0.4, target=target, round_to=2)
+    pruned = prune_channels(module, SHAPE, chosen, seed=0, latency=parameters)
+    assert parameters(pruned) / parameters(module) == pytest.approx(0.6, abs=0.03)
+
+
+def test_a_time_needs_something_that_measures_it():
+    with pytest.raises(ValueError, match="expected latency"):
+        prune_channels(network(), SHAPE, settings(target="latency"), seed=0)
+
+
+def test_a_cut_of_a_schedule_may_leave_nothing_to_remove():
+    module = network()
+    same = prune_channels(module, SHAPE, settings(round_to=64), seed=0, ratio=0.05)
+    assert widths(same) == widths(module)
 
 
 @pytest.mark.parametrize("wrong", [{"ratio": 1.0}, {"ratio": 0.0}, {"round_to": 0}, {"typo": 1}])

@@ -1,51 +1,46 @@
 import pytest
-import torch
 from pydantic import TypeAdapter, ValidationError
 
-from model_compression.models import ModelSettings, build_model
 from model_compression.pruning import (
     ChannelPruningSettings,
     MaskPruningSettings,
+    NMPruningSettings,
     PruningMethod,
-    prune,
+    needs,
+    schedule_of,
 )
+from model_compression.pruning.schedules import Cubic, OneShot
 
-SHAPE = (1, 12, 12)
 METHODS = TypeAdapter(PruningMethod)
-
-
-def network() -> torch.nn.Module:
-    torch.manual_seed(0)
-    return build_model(ModelSettings(name="net").spec(SHAPE, 3))
 
 
 def test_the_method_decides_which_settings_there_are():
     channels = METHODS.validate_python({"method": "channels", "ratio": 0.5})
-    masks = METHODS.validate_python({"method": "magnitude", "sparsity": 0.5})
+    masks = METHODS.validate_python({"method": "weights", "sparsity": 0.5})
+    pattern = METHODS.validate_python({"method": "n_m", "n": 2, "m": 4})
     assert isinstance(channels, ChannelPruningSettings)
     assert isinstance(masks, MaskPruningSettings)
+    assert isinstance(pattern, NMPruningSettings)
     with pytest.raises(ValidationError, match="sparsity"):
         METHODS.validate_python({"method": "channels", "ratio": 0.5, "sparsity": 0.5})
 
 
-def test_masked_weights_are_held_at_zero():
-    module = network()
-    before = {name: value.clone() for name, value in module.state_dict().items()}
-    pruned = prune(module, SHAPE, MaskPruningSettings(method="magnitude", sparsity=0.75), seed=0)
-    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
-    with torch.no_grad():
-        for parameter in pruned.module.parameters():
-            parameter.add_(1.0)
-    pruned.hold()
-    for name, mask in pruned.masks.items():
-        assert torch.equal(pruned.module.get_parameter(name) == 0, ~mask)
+@pytest.mark.parametrize(
+    ("settings", "evidence"),
+    [
+        ({"method": "channels", "importance": "l2"}, set()),
+        ({"method": "channels", "importance": "taylor"}, {"gradients"}),
+        ({"method": "channels", "importance": "hessian"}, {"squared_gradients"}),
+        ({"method": "weights", "importance": "taylor"}, {"gradients"}),
+        ({"method": "weights", "importance": "wanda"}, {"input_norms"}),
+        ({"method": "n_m", "importance": "wanda"}, {"input_norms"}),
+    ],
+)
+def test_an_importance_says_what_it_has_to_see(settings, evidence):
+    assert needs(METHODS.validate_python(settings)) == evidence
 
 
-def test_removed_channels_need_no_holding():
-    chosen = ChannelPruningSettings(method="channels", ratio=0.5, round_to=2, scope="layer")
-    pruned = prune(network(), SHAPE, chosen, seed=0)
-    before = {name: value.clone() for name, value in pruned.module.state_dict().items()}
-    pruned.hold()
-    after = pruned.module.state_dict()
-    assert all(torch.equal(value, before[name]) for name, value in after.items())
-    assert after["conv2.weight"].shape[0] < network().conv2.out_channels
+def test_n_of_m_weights_are_left_at_once_and_others_as_their_schedule_says():
+    assert schedule_of(METHODS.validate_python({"method": "n_m"})) == OneShot()
+    cubic = {"method": "weights", "schedule": {"name": "cubic", "end": 0.7}}
+    assert schedule_of(METHODS.validate_python(cubic)) == Cubic(name="cubic", end=0.7)

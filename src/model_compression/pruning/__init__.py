@@ -3,17 +3,50 @@
 Knows networks; fine-tuning and files are others' business.
 """
 
-from model_compression.pruning.channels import ChannelPruningSettings, prune_channels
-from model_compression.pruning.masks import MaskPruningSettings, apply_masks, magnitude_masks
-from model_compression.pruning.methods import Pruned, PruningMethod, prune
+from model_compression.pruning.channels import (
+    ChannelPruningSettings,
+    choose,
+    network_cost,
+    prunable_groups,
+    prune_channels,
+)
+from model_compression.pruning.dependencies import channel_groups
+from model_compression.pruning.evidence import Evidence, gather
+from model_compression.pruning.groups import ChannelGroup, Kept, Members
+from model_compression.pruning.masked import MaskedObjective, masked_weights
+from model_compression.pruning.masks import MaskPruningSettings, apply_masks, weight_masks
+from model_compression.pruning.methods import PruningMethod, needs, schedule_of
+from model_compression.pruning.n_m import NMPruningSettings, n_m_masks
+from model_compression.pruning.regularisation import Regularisation
+from model_compression.pruning.removal import remove_channels
+from model_compression.pruning.schedules import complete_at, share_cut
+from model_compression.pruning.shrinking import Shrinking
 
 __all__ = [
+    "ChannelGroup",
     "ChannelPruningSettings",
+    "Evidence",
+    "Kept",
     "MaskPruningSettings",
-    "Pruned",
+    "MaskedObjective",
+    "Members",
+    "NMPruningSettings",
     "PruningMethod",
+    "Regularisation",
+    "Shrinking",
     "apply_masks",
-    "magnitude_masks",
-    "prune",
+    "channel_groups",
+    "choose",
+    "complete_at",
+    "gather",
+    "masked_weights",
+    "n_m_masks",
+    "needs",
+    "network_cost",
+    "prunable_groups",
     "prune_channels",
+    "remove_channels",
+    "schedule_of",
+    "share_cut",
+    "weight_masks",
 ]

@@ -1,35 +1,36 @@
 """Removes whole channels, so that the network is smaller and faster without any special runtime.
 
-Knows a network's layers and their dependencies, by Torch-Pruning's graph (Fang et al., DepGraph,
-CVPR 2023); fine-tuning and files are others' business.
+Knows groups of channels and their importance; how they were found, fine-tuning and files are
+others' business.
 """
 
 import copy
+import logging
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, Self
 
 import torch
-import torch_pruning
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from model_compression.evaluation import count_macs, count_parameters, device_of, evaluating
+from model_compression.evaluation import count_macs
 from model_compression.parameters import Parameters
-from model_compression.pruning.selection import PRUNABLE, prunable_layers
+from model_compression.pruning.channel_importance import ChannelImportance, unit_scores
+from model_compression.pruning.dependencies import channel_groups
+from model_compression.pruning.evidence import Evidence
+from model_compression.pruning.groups import ChannelGroup, Kept, whole
+from model_compression.pruning.regularisation import Regularisation
+from model_compression.pruning.removal import logits_of, remove_channels
+from model_compression.pruning.schedules import OneShot, Schedule
+from model_compression.pruning.targets import search
 
-_SEARCH_STEPS = 8
-"""Halvings of the interval for a share of MACs; 2^-8 is finer than rounding to channels allows."""
+logger = logging.getLogger(__name__)
 
-_IMPORTANCES: dict[str, Callable[[], Callable[[Any], Tensor | None]]] = {
-    "l1": lambda: torch_pruning.importance.GroupMagnitudeImportance(p=1),
-    "l2": lambda: torch_pruning.importance.GroupMagnitudeImportance(p=2),
-    "lamp": torch_pruning.importance.LAMPImportance,
-    "fpgm": torch_pruning.importance.FPGMImportance,
-    "bn_scale": torch_pruning.importance.BNScaleImportance,
-    "random": torch_pruning.importance.RandomImportance,
-}
+_SEARCH_STEPS = 10
+"""Halvings of the interval for a target; 2^-10 is finer than rounding to channels allows."""
+
+Target = Literal["channels", "macs", "parameters", "latency"]
 
 
 class ChannelPruningSettings(Parameters):
@@ -39,33 +40,44 @@ class ChannelPruningSettings(Parameters):
     """Whole channels."""
     ratio: float = Field(default=0.25, gt=0, lt=1)
     """Share that is removed, of what ``target`` names."""
-    target: Literal["channels", "macs"] = "channels"
-    """What ``ratio`` is a share of: channels, or multiply-accumulates of the whole network."""
-    importance: Literal["l1", "l2", "lamp", "fpgm", "bn_scale", "random"] = "lamp"
-    """By the weights' norms (l1, l2), LAMP, distance to the geometric median, batch norm scales, or
-    by chance (the baseline)."""
+    target: Target = "channels"
+    """What ``ratio`` is a share of: channels, multiply-accumulates or parameters of the whole
+    network, or the time of one inference of its file here, batch 1."""
+    importance: ChannelImportance = "lamp"
+    """By what channels are ranked: docs/pruning.md."""
     scope: Literal["global", "layer"] = "global"
     """Whether channels compete in the whole network or each layer loses the same share."""
+    ratios: dict[str, float] = Field(default_factory=dict)
+    """Shares of channels by layer, as the pipeline pruning_sensitivity allocates them; ``ratio``
+    is for those that are not named."""
     round_to: int = Field(default=8, ge=1)
     """Layers keep a multiple of so many channels, narrower ones keep all; int8 is slow below 8."""
     excluded: tuple[str, ...] = ()
     """Paths of layers, or of modules with layers in them, that keep all their output channels."""
+    schedule: Schedule = OneShot()
+    """When how much goes."""
+    regularisation: Regularisation | None = None
+    """A penalty on whole channels before the first of them goes."""
 
-
-@dataclass(frozen=True)
-class _Group:
-    """Channels that can only go together: the layer that stands for them, and their importance."""
-
-    layer: nn.Module
-    prune: Callable[..., Any]
-    scores: Tensor
-    """Shape (channels / sections,)."""
-    sections: int
-    """Grouped convolutions and group norms must lose the same channels in each of their groups."""
+    @model_validator(mode="after")
+    def _ratios_are_shares(self) -> Self:
+        for name, ratio in self.ratios.items():
+            if not 0 <= ratio < 1:
+                raise ValueError(
+                    f"ratios: the share of {name!r} has to be at least 0 and below 1, got {ratio}"
+                )
+        return self
 
 
 def prune_channels(
-    module: nn.Module, input_shape: Sequence[int], settings: ChannelPruningSettings, seed: int
+    module: nn.Module,
+    input_shape: Sequence[int],
+    settings: ChannelPruningSettings,
+    seed: int,
+    *,
+    evidence: Evidence | None = None,
+    ratio: float | None = None,
+    latency: Callable[[nn.Module], float] | None = None,
 ) -> nn.Module:
     """A narrower copy of ``module``; the logits stay as many as they are.
 
@@ -74,24 +86,90 @@ def prune_channels(
         input_shape: (C, H, W) of one image.
         settings: How much goes, and by which importance.
         seed: Of the ``random`` importance.
+        evidence: What the importance looks at, if it needs any.
+        ratio: Instead of the settings', for one cut of several; then nothing may be left to remove.
+        latency: Times a network; needed for the target ``latency``.
 
     Returns:
         The pruned network, on the same device, its parts in the modes that they had.
 
     Raises:
-        ValueError: If an excluded path leads nowhere, if nothing can be pruned or nothing was, or
-            if the network does not work without the channels.
+        ValueError: If an excluded path or a layer of ``ratios`` leads nowhere, if nothing can be
+            pruned or nothing was, or if the network does not work without the channels.
     """
-    excluded = _untouchable(module, input_shape, settings.excluded)
-    settings = settings.model_copy(update={"excluded": excluded})
-    method = _pruned if settings.target == "channels" else _search
-    pruned = method(module, input_shape, settings, seed)
-    if count_parameters(pruned)[0] == count_parameters(module)[0]:
+    groups = prunable_groups(module, input_shape, settings.excluded)
+    if not groups:
+        raise ValueError(
+            "No channel can be pruned: every layer is excluded, leads to the logits, or goes "
+            "through an operator whose channels can't be followed. Take the method weights."
+        )
+    _require_names(settings.ratios, groups)
+    generator = torch.Generator().manual_seed(seed)
+    scores = unit_scores_by_group(module, groups, settings.importance, evidence, generator)
+    wanted = settings.ratio if ratio is None else ratio
+
+    def choice(share: float) -> Kept:
+        return choose(groups, scores, settings, share)
+
+    share = wanted
+    if settings.target != "channels":
+        costs = _Costs(module, input_shape, groups, settings.target, latency)
+        share = search(lambda each: 1 - costs.relative(choice(each)), wanted, steps=_SEARCH_STEPS)
+    kept = choice(share)
+    if whole(groups, kept) and ratio is None:
         raise ValueError(
             f"No channel was removed: at a ratio of {settings.ratio} of the {settings.target} no "
             f"layer loses {settings.round_to} channels. Raise ratio or lower round_to."
         )
-    return pruned
+    return remove_channels(module, input_shape, groups, kept)
+
+
+def prunable_groups(
+    module: nn.Module, input_shape: Sequence[int], excluded: Sequence[str] = ()
+) -> list[ChannelGroup]:
+    """The groups of channels that the network has been seen to work without.
+
+    ``channel_groups`` knows what the operators say. A width that is written into the code of a
+    network shows only when it is narrowed, so that is tried, without memory; what fails stays.
+
+    Raises:
+        ValueError: If an excluded path leads nowhere.
+    """
+    groups = channel_groups(module, input_shape, excluded)
+    skeleton = copy.deepcopy(module).to("meta")
+    able = _workable(skeleton, input_shape, groups)
+    if len(able) < len(groups):
+        logger.warning(
+            "the network does not work with fewer channels in these layers, so they keep all: %s",
+            ", ".join(group.name for group in groups if group not in able),
+        )
+    return able
+
+
+def unit_scores_by_group(
+    module: nn.Module,
+    groups: Sequence[ChannelGroup],
+    importance: ChannelImportance,
+    evidence: Evidence | None,
+    generator: torch.Generator,
+) -> dict[str, Tensor]:
+    """The importance of every unit by its group's name, each of shape (units,).
+
+    Groups in which the importance finds nothing to look at are left out.
+
+    Raises:
+        ValueError: If that is so for all.
+    """
+    found = {
+        group.name: unit_scores(module, group, importance, evidence, generator) for group in groups
+    }
+    scores = {name: each for name, each in found.items() if each is not None}
+    if not scores:
+        raise ValueError(
+            f"No channel can be pruned by the importance {importance!r}: no layer has anything "
+            "that it looks at (bn_scale needs batch norms). Take l2 or lamp."
+        )
+    return scores
 
 
 def channels_to_keep(channels: int, wanted: int, round_to: int) -> int:
@@ -103,174 +181,150 @@ def channels_to_keep(channels: int, wanted: int, round_to: int) -> int:
     return min(max(rounded, round_to), channels)
 
 
-def _search(
-    module: nn.Module, input_shape: Sequence[int], settings: ChannelPruningSettings, seed: int
-) -> nn.Module:
-    """The copy whose share of removed MACs is nearest to the wanted one, by bisection."""
-    channels, height, width = input_shape
-    shape = (channels, height, width)
-    all_macs = count_macs(module, shape)
-    low, high = 0.0, 1.0
-    best, best_error = module, math.inf
-    for _ in range(_SEARCH_STEPS):
-        ratio = (low + high) / 2
-        trial = settings.model_copy(update={"ratio": ratio})
-        candidate = _pruned(module, input_shape, trial, seed)
-        removed = 1 - count_macs(candidate, shape) / all_macs
-        if abs(removed - settings.ratio) < best_error:
-            best, best_error = candidate, abs(removed - settings.ratio)
-        low, high = (ratio, high) if removed < settings.ratio else (low, ratio)
-    return best
+def choose(
+    groups: Sequence[ChannelGroup],
+    scores: Mapping[str, Tensor],
+    settings: ChannelPruningSettings,
+    share: float,
+) -> Kept:
+    """Which units stay when ``share`` of the channels go, the least important ones.
 
+    In the scope ``global`` the ``share`` of the units with the lowest scores goes, wherever they
+    are; in ``layer`` it goes from each group. Groups named in ``ratios`` lose theirs. Then each
+    group's number is rounded, and of equal scores the earlier unit goes first.
 
-def _pruned(
-    module: nn.Module, input_shape: Sequence[int], settings: ChannelPruningSettings, seed: int
-) -> nn.Module:
-    """A copy without the share ``ratio`` of the channels; none of the excluded layers' goes."""
-    pruned = copy.deepcopy(module)
-    modes = [(part, part.training) for part in pruned.modules()]
-    pruned.eval()
-    for parameter in pruned.parameters():
-        # Torch-Pruning reads the dependencies off the autograd graph.
-        parameter.requires_grad_(True)
-    images = _probe_image(pruned, input_shape)
-    with torch.enable_grad():
-        graph = _dependencies(pruned, images)
-        ignored = [pruned.get_submodule(path) for path in settings.excluded]
-        groups = _groups(graph, settings.importance, ignored, seed)
-        kept = _wanted(groups, settings.ratio, settings.scope)
-        for group, wanted in zip(groups, kept, strict=True):
-            _prune_group(graph, group, wanted, settings.round_to)
-    _check(pruned, module, images)
-    _restore_flags(pruned, modes, dict(module.named_parameters()))
-    return pruned
-
-
-def _dependencies(module: nn.Module, images: Tensor) -> Any:
-    try:
-        return torch_pruning.DependencyGraph().build_dependency(module, example_inputs=images)
-    except Exception as error:  # whatever goes wrong inside of Torch-Pruning
-        raise ValueError(
-            f"The channels of {type(module).__name__} cannot be followed through its layers "
-            f"({type(error).__name__}: {error}); shuffled channels, for one, cannot. Set "
-            "method: magnitude, or take another model."
-        ) from error
-
-
-def _groups(graph: Any, name: str, ignored: list[nn.Module], seed: int) -> list[_Group]:
-    importance = _IMPORTANCES[name]()
-    groups = []
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for group in graph.get_all_groups(ignored_layers=ignored, root_module_types=PRUNABLE):
-            scores = importance(group)
-            if scores is None:
-                continue
-            sections = _sections(graph, group)
-            # A group of dead channels only has the mean 0, by which it was divided.
-            scores = torch.nan_to_num(scores.cpu()).view(sections, -1).mean(0)
-            root = group[0].dep
-            groups.append(_Group(root.target.module, root.handler, scores, sections))
-    if not groups:
-        raise ValueError(
-            f"No channel can be pruned by the importance {name!r}: every layer is "
-            "excluded, leads to the logits, or has nothing that the importance looks at "
-            "(bn_scale needs batch norms)."
-        )
-    return groups
-
-
-def _sections(graph: Any, group: Any) -> int:
-    counts = [1]
-    for dependency, _ in group:
-        layer = dependency.target.module
-        pruner = graph.get_pruner_of_module(layer)
-        if pruner is None or _is_depthwise(layer):
-            continue
-        outputs = graph.is_out_channel_pruning_fn(dependency.handler)
-        count = pruner.get_out_channel_groups if outputs else pruner.get_in_channel_groups
-        counts.append(count(layer))
-    return max(counts)
-
-
-def _is_depthwise(layer: nn.Module) -> bool:
-    return isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d) and (
-        layer.groups == layer.out_channels
-    )
-
-
-def _wanted(groups: list[_Group], ratio: float, scope: str) -> list[int]:
-    """How many of each group's channels should stay, before rounding."""
-    counts = [len(group.scores) for group in groups]
-    if scope == "layer":
-        return [count - round(ratio * count) for count in counts]
-    scores = torch.cat([group.scores for group in groups])
-    kept = torch.ones_like(scores, dtype=torch.bool)
-    kept[torch.argsort(scores, stable=True)[: round(ratio * len(scores))]] = False
-    return [int(part.sum()) for part in torch.split(kept, counts)]
-
-
-def _prune_group(graph: Any, group: _Group, wanted: int, round_to: int) -> None:
-    count = len(group.scores)
-    step = round_to // math.gcd(round_to, group.sections)
-    dropped = count - channels_to_keep(count, wanted, step)
-    if dropped == 0:
-        return
-    lowest = torch.argsort(group.scores, stable=True)[:dropped]
-    indices = [
-        index for section in range(group.sections) for index in (lowest + section * count).tolist()
-    ]
-    graph.get_pruning_group(group.layer, group.prune, sorted(indices)).prune()
-
-
-def _untouchable(
-    module: nn.Module, input_shape: Sequence[int], excluded: Sequence[str]
-) -> tuple[str, ...]:
-    """Paths of the excluded layers and of the one that makes the logits, the last to be called."""
-    left = prunable_layers(module, excluded)
-    called: list[str] = []
-    hooks = {
-        path: layer.register_forward_hook(lambda *_, path=path: called.append(path))
-        for path, layer in prunable_layers(module).items()
+    Args:
+        groups: Of the network.
+        scores: By group, as many as it has units; groups without are left whole.
+        settings: The scope, the ratios and the rounding.
+        share: In [0, 1].
+    """
+    competing = [group for group in groups if group.name in scores]
+    free = [group for group in competing if group.name not in settings.ratios]
+    counts = {
+        group.name: group.units - round(settings.ratios[group.name] * group.units)
+        for group in competing
+        if group.name in settings.ratios
     }
-    try:
-        with evaluating(module), torch.no_grad():
-            module(_probe_image(module, input_shape))
-    finally:
-        for hook in hooks.values():
-            hook.remove()
-    return tuple(path for path in hooks if path not in left or path in called[-1:])
+    if settings.scope == "layer":
+        counts |= {group.name: group.units - round(share * group.units) for group in free}
+    elif free:
+        every = torch.cat([scores[group.name] for group in free])
+        stays = torch.ones_like(every, dtype=torch.bool)
+        stays[torch.argsort(every, stable=True)[: round(share * len(every))]] = False
+        parts = torch.split(stays, [group.units for group in free])
+        counts |= {group.name: int(part.sum()) for group, part in zip(free, parts, strict=True)}
+    kept = {}
+    for group in competing:
+        step = settings.round_to // math.gcd(settings.round_to, group.width)
+        count = channels_to_keep(group.units, counts[group.name], step)
+        mine = torch.ones(group.units, dtype=torch.bool)
+        lowest = torch.argsort(scores[group.name], stable=True)[: group.units - count]
+        mine[lowest] = False
+        kept[group.name] = mine
+    return kept
 
 
-def _probe_image(module: nn.Module, input_shape: Sequence[int]) -> Tensor:
-    return torch.zeros((1, *input_shape), device=device_of(module))
+def network_cost(
+    module: nn.Module,
+    input_shape: Sequence[int],
+    target: Target,
+    excluded: Sequence[str] = (),
+    latency: Callable[[nn.Module], float] | None = None,
+) -> float:
+    """What of a network ``ratio`` is a share of.
 
+    Channels count where they can be pruned; multiply-accumulates and parameters in the whole
+    network; the time is what ``latency`` says.
 
-def _check(pruned: nn.Module, module: nn.Module, images: Tensor) -> None:
-    """Raises unless the pruned network still turns images into as many logits."""
-    advice = (
-        "Exclude the layers of the part of the network that cannot be narrowed by setting excluded."
-    )
-    with evaluating(module), torch.no_grad():
-        expected = module(images).shape
-    try:
-        with torch.no_grad():
-            actual = pruned(images).shape
-    except (RuntimeError, ValueError) as error:
+    Raises:
+        ValueError: If the target is ``latency`` and there is nothing to measure it.
+    """
+    if target == "channels":
+        groups = channel_groups(module, input_shape, excluded)
+        return float(sum(group.channels for group in groups))
+    if target == "parameters":
+        return float(sum(parameter.numel() for parameter in module.parameters()))
+    if target == "macs":
+        channels, height, width = input_shape
+        return float(count_macs(module, (channels, height, width)))
+    if latency is None:
         raise ValueError(
-            f"The network does not work without the pruned channels: {error}. {advice}"
-        ) from error
-    if actual != expected:
-        raise ValueError(
-            f"Pruning changed the logits' shape from {tuple(expected)} to {tuple(actual)}. {advice}"
+            "target: latency needs something that times a network; expected latency, got None"
         )
+    return latency(module)
 
 
-def _restore_flags(
-    pruned: nn.Module, modes: list[tuple[nn.Module, bool]], originals: dict[str, nn.Parameter]
-) -> None:
-    for part, training in modes:
-        part.training = training
-    for name, parameter in pruned.named_parameters():
-        parameter.requires_grad_(originals[name].requires_grad)
-        parameter.grad = None
+class _Costs:
+    """The cost of a network without some of its units, relative to what it was."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        input_shape: Sequence[int],
+        groups: Sequence[ChannelGroup],
+        target: Target,
+        latency: Callable[[nn.Module], float] | None,
+    ) -> None:
+        # Sizes need no numbers; a clock does.
+        self._module = module if target == "latency" else copy.deepcopy(module).to("meta")
+        self._input_shape = input_shape
+        self._groups = groups
+        self._target: Target = target
+        self._latency = latency
+        self._logits = logits_of(self._module, input_shape)
+        self._known: dict[tuple[int, ...], float] = {}
+        self._all = self._cost(self._module)
+
+    def relative(self, kept: Kept) -> float:
+        """1 of the whole network; how many units each group keeps decides, not which."""
+        key = tuple(int(kept[group.name].sum()) for group in self._groups if group.name in kept)
+        if key not in self._known:
+            pruned = remove_channels(
+                self._module, self._input_shape, self._groups, kept, self._logits
+            )
+            self._known[key] = self._cost(pruned) / self._all
+        return self._known[key]
+
+    def _cost(self, module: nn.Module) -> float:
+        return network_cost(module, self._input_shape, self._target, (), self._latency)
+
+
+def _workable(
+    skeleton: nn.Module, input_shape: Sequence[int], groups: Sequence[ChannelGroup]
+) -> list[ChannelGroup]:
+    """Those of the groups that can be halved, found by halving their list where it fails."""
+    if _works(skeleton, input_shape, groups):
+        return list(groups)
+    if len(groups) < 2:
+        return []
+    middle = len(groups) // 2
+    able = [
+        *_workable(skeleton, input_shape, groups[:middle]),
+        *_workable(skeleton, input_shape, groups[middle:]),
+    ]
+    if not _works(skeleton, input_shape, able):
+        raise ValueError(
+            "The network does not work without some of its channels, although it works without "
+            "each of them alone. Set excluded, or take the method weights."
+        )
+    return able
+
+
+def _works(skeleton: nn.Module, input_shape: Sequence[int], groups: Sequence[ChannelGroup]) -> bool:
+    kept = {group.name: torch.arange(group.units) < max(group.units // 2, 1) for group in groups}
+    try:
+        remove_channels(skeleton, input_shape, groups, kept)
+    except ValueError:
+        return False
+    return True
+
+
+def _require_names(ratios: Mapping[str, float], groups: Sequence[ChannelGroup]) -> None:
+    names = [group.name for group in groups]
+    unknown = [name for name in ratios if name not in names]
+    if unknown:
+        raise ValueError(
+            f"ratios names {', '.join(unknown)}, which can't be pruned or is no layer of this "
+            f"network. Its groups of channels are named {', '.join(names)}."
+        )

@@ -19,7 +19,6 @@ PACKAGES = (
     "model-compression",
     "torch",
     "torchao",
-    "torch-pruning",
     "onnx",
     "onnxruntime",
     "kedro",

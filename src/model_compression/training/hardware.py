@@ -37,7 +37,7 @@ def resolve_precision(name: Precision, device: torch.device) -> torch.dtype:
         native = (
             torch.cuda.is_bf16_supported(including_emulation=False)
             if device.type == "cuda"
-            else torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+            else torch.backends.mkldnn.is_available()
             and torch.ops.mkldnn._is_mkldnn_bf16_supported()
             and torch.cpu._is_avx512_bf16_supported()
         )

@@ -11,7 +11,9 @@ from model_compression.images import Batches, ImageSet, Normalization
 from model_compression.models import Checkpoint
 from model_compression.pipelines.quantization.parameters import QuantizationParameters
 from model_compression.pipelines.stage.nodes import choose_teachers, learn_from, new_checkpoint
+from model_compression.pruning.masks import apply_masks
 from model_compression.quantization import calibrate, freeze, prepare_qat
+from model_compression.quantization.zeros import carried_masks
 from model_compression.training import History, Trainee, TrainingState, fit
 
 CALIBRATION_BATCHES = 16
@@ -29,9 +31,13 @@ def train_quantized(
     parameters: QuantizationParameters,
     resume_state: TrainingState | None,
 ) -> Iterator[tuple[TrainingState, History]]:
-    """Trains with quantization simulated in the graph; yields the state after every epoch."""
+    """Trains with quantization simulated in the graph; yields the state after every epoch.
+
+    Weights that were masked in the pruned network stay exactly 0.
+    """
     settings = parameters.quantization
     spec = pruned.spec
+    masked = pruned.details.get("masked", [])
     teachers = choose_teachers(teacher, more_teachers, parameters.more_teachers)
     start = replace(
         new_checkpoint(
@@ -45,10 +51,12 @@ def train_quantized(
             pruned,
         ),
         graph="qat",
+        details={"masked": masked} if masked else {},
     )
 
     def prepare() -> Trainee:
-        model = prepare_qat(pruned.build(), spec.input_shape, settings)
+        network = pruned.build()
+        model = prepare_qat(network, spec.input_shape, settings)
         batches = Batches(
             train_images,
             normalization,
@@ -69,7 +77,15 @@ def train_quantized(
             teacher_answers,
             parameters.more_teachers,
         )
-        return Trainee(model, objective, before_epoch=lambda epoch: freeze(model, epoch, settings))
+        masks = carried_masks(model, network, masked)
+        apply_masks(model, masks)
+        return Trainee(
+            model,
+            objective,
+            before_epoch=lambda epoch: freeze(model, epoch, settings),
+            # The moving average begins with these zeros and only ever meets zeros.
+            after_step=lambda: apply_masks(model, masks),
+        )
 
     for state in fit(
         prepare, start, train_images, validation_images, parameters.training, resume_state

@@ -115,8 +115,15 @@ def export(checkpoint: Checkpoint) -> OnnxModel:
     Raises:
         FusionError: If ONNX Runtime would run a quantized layer in float.
     """
-    model = export_onnx(
-        load_module(checkpoint),
+    model = export_module(load_module(checkpoint), checkpoint)
+    require_fused(model)
+    return model
+
+
+def export_module(module: nn.Module, checkpoint: Checkpoint) -> OnnxModel:
+    """The deployable of a network for the images, and with the metadata, of a checkpoint."""
+    return export_onnx(
+        module,
         input_shape=checkpoint.spec.input_shape,
         normalization=checkpoint.normalization,
         classes=checkpoint.classes,
@@ -124,8 +131,6 @@ def export(checkpoint: Checkpoint) -> OnnxModel:
         fingerprint=checkpoint.fingerprint,
         architecture=checkpoint.spec.name,
     )
-    require_fused(model)
-    return model
 
 
 def evaluate(
