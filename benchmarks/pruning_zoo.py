@@ -100,9 +100,14 @@ def survey(names: list[str], table: Path, repeats: int, timeout: float) -> None:
         row = {"network": name} | in_processes_of_its_own(name, repeats, timeout)
         rows.append(row)
         table.parent.mkdir(parents=True, exist_ok=True)
-        pd.DataFrame(rows, columns=COLUMNS).to_csv(table, index=False, float_format="%.6g")
+        as_table(rows).to_csv(table, index=False, float_format="%.6g")
         print(json.dumps(row), flush=True)
-    print(markdown(pd.DataFrame(rows, columns=COLUMNS)))
+    print(markdown(as_table(rows)))
+
+
+def as_table(rows: list[dict[Any, Any]]) -> pd.DataFrame:
+    """The rows, with whole numbers kept whole where a failure leaves some out."""
+    return pd.DataFrame(rows, columns=COLUMNS).convert_dtypes()
 
 
 def in_processes_of_its_own(name: str, repeats: int, timeout: float) -> dict[str, Any]:
@@ -116,6 +121,7 @@ def in_processes_of_its_own(name: str, repeats: int, timeout: float) -> dict[str
                 done = subprocess.run(
                     [sys.executable, __file__, *step],
                     capture_output=True,
+                    check=False,
                     text=True,
                     timeout=max(ends - time.monotonic(), 1),
                 )
@@ -248,13 +254,13 @@ def markdown(table: pd.DataFrame) -> str:
         "| ms before | ms after | faster | |",
         "| --- | --: | --: | --: | --- | --: | --: | --: | --: | --: | --- |",
     ]
-    for row in table.itertuples():
+    for row in (pd.Series(row) for row in table.to_dict("records")):
         lines.append(
-            f"| {row.network} | {row.side:.0f} | {percent(row.macs_left / row.macs)} "
-            f"| {percent(row.parameters_left / row.parameters)} "
+            f"| {row.network} | {row.side:.0f} | {percent(row.macs_left, row.macs)} "
+            f"| {percent(row.parameters_left, row.parameters)} "
             f"| {'exactly' if row.reloaded_exactly is True else 'no'} "
             f"| {number(row.largest_relative_difference, '.0e')} "
-            f"| {percent(row.file_bytes_left / row.file_bytes)} "
+            f"| {percent(row.file_bytes_left, row.file_bytes)} "
             f"| {number(row.latency_ms, '.2f')} | {number(row.latency_ms_left, '.2f')} "
             f"| {number(row.speedup, '.2f')} "
             f"| {row.failure if isinstance(row.failure, str) else ''} |"
@@ -262,9 +268,9 @@ def markdown(table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def percent(share: float) -> str:
-    """Of 1; an empty string for what is not known."""
-    return "" if pd.isna(share) else f"{100 * share:.1f} %"
+def percent(left: float, whole: float) -> str:
+    """What is left of the whole; an empty string where either is not known."""
+    return "" if pd.isna(left) or pd.isna(whole) else f"{100 * left / whole:.1f} %"
 
 
 def number(value: float, form: str) -> str:
