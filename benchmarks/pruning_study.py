@@ -1,4 +1,4 @@
-"""What pruning takes and gives: a ResNet-56 with fewer channels, and with fewer weights, over seeds.
+"""What pruning takes and gives: a ResNet-56 with fewer channels and with fewer weights, over seeds.
 
 Every trial starts from the dense network of its seed, has the same budget of fine-tuning on the
 labels, chooses its epoch on validation images, and is judged on its ONNX file on the test images.
@@ -18,6 +18,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ NETWORK = ModelSettings(name="resnet56", options={"stem_stride": 2})
 DENSE, TUNED = "dense", "tuned"
 CHANNELS = {"2x": 2, "3x": 3, "5x": 5}
 SPARSITIES = (50, 80, 90, 95, 98)
-DENSE_EPOCHS, TUNING_EPOCHS = 8, 4
+DENSE_EPOCHS, TUNING_EPOCHS = 14, 4
 BATCHES = (1, 64)
 
 
@@ -95,7 +96,7 @@ def recipe(epochs: int, learning_rate: float, seed: int) -> TrainingSettings:
         epochs=epochs,
         batch_size=128,
         optimizer={"name": "sgd", "learning_rate": learning_rate, "weight_decay": 5e-4},
-        schedule={"name": "one_cycle", "warmup_epochs": 1 if epochs == DENSE_EPOCHS else 0.5},
+        schedule={"name": "one_cycle", "warmup_epochs": 2 if epochs == DENSE_EPOCHS else 0.5},
         gradient_clip=10,
         augmentation=AugmentationParameters(horizontal_flip=0.5, crop_padding=1),
         seed=seed,
@@ -159,7 +160,8 @@ class Study:
             start = new_checkpoint(
                 name, spec, settings, splits.train, splits.validation, self.normalization
             )
-            return fit(lambda: _fresh(start, seed), start, splits.train, splits.validation, settings)
+            prepare = partial(_fresh, start, seed)
+            return fit(prepare, start, splits.train, splits.validation, settings)
         settings = recipe(TUNING_EPOCHS, 0.05, seed)
         source = self.dense(seed)
         start = replace(source, weights={}, stage=name, details={})

@@ -7,6 +7,7 @@ from model_compression.pipelines import (
     distillation,
     distillation_benchmark,
     pruning,
+    pruning_sensitivity,
     quantization,
     reporting,
     teacher,
@@ -28,6 +29,7 @@ def register_pipelines() -> dict[str, Pipeline]:
     return {
         **steps,
         "distillation_benchmark": distillation_benchmark.create_pipeline(),
+        "pruning_sensitivity": pruning_sensitivity.create_pipeline(),
         "without_forgetting": without_forgetting.create_pipeline(),
         "compress": compress,
         "__default__": compress,

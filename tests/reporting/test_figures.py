@@ -15,6 +15,7 @@ from model_compression.reporting import (
     comparison_table,
     confusion_figure,
     recall_by_class,
+    sensitivity_heatmap,
     training_curves,
 )
 from model_compression.reporting.figures.labels import Mark, place_labels
@@ -208,6 +209,38 @@ def test_recall_of_stages_with_other_classes_is_refused(run, sample):
     run.confusions["student"] = sample.confusion([0.9] * 10, 0).iloc[:5, :5]
     with pytest.raises(ValueError, match="teacher and student have different classes"):
         recall_by_class(run.confusions)
+
+
+@pytest.fixture
+def sensitivity() -> pd.DataFrame:
+    """Two layers at three ratios; rounding leaves the first whole at the smallest."""
+    return pd.DataFrame(
+        {
+            "layer": ["stem", "stem", "stem", "<b>x</b>", "<b>x</b>", "<b>x</b>"],
+            "ratio": [0.1, 0.5, 0.9] * 2,
+            "removed": [0.0, 0.5, 0.5, 0.125, 0.5, 0.875],
+            "accuracy": [0.9, 0.74, 0.74, 0.91, 0.89, 0.5],
+            "accuracy_drop": [0.0, 0.16, 0.16, -0.01, 0.01, 0.4],
+        }
+    )
+
+
+def test_a_sensitive_layer_stands_out_and_what_stayed_whole_is_empty(sensitivity):
+    heat = named(sensitivity_heatmap(sensitivity), "accuracy lost")
+    assert list(heat.y) == ["stem", "&lt;b&gt;x&lt;/b&gt;"]
+    assert list(heat.x) == ["10%", "50%", "90%"]
+    assert [list(row) for row in heat.text] == [["", "16.0", "16.0"], ["-1.0", "1.0", "40.0"]]
+    assert np.isnan(heat.z[0][0])
+    assert heat.z[0][1] ** 2 == pytest.approx(0.16)
+    assert heat.z[1][0] == 0
+    assert heat.customdata[1][2] == "87.5% of it gone: 50.0%"
+
+
+def test_sensitivities_that_are_not_there_are_said_so_or_refused(sensitivity):
+    empty = sensitivity_heatmap(sensitivity.iloc[:0])
+    assert "not measured" in empty.layout.annotations[0].text
+    with pytest.raises(ValueError, match=r"lacks the columns \['removed'\]"):
+        sensitivity_heatmap(sensitivity.drop(columns="removed"))
 
 
 def test_names_are_shown_literally_and_never_as_markup(run, sample):

@@ -14,14 +14,14 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from model_compression.evaluation import count_macs
 from model_compression.parameters import Parameters
 from model_compression.pruning.channel_importance import ChannelImportance, unit_scores
+from model_compression.pruning.costs import RelativeCosts, Target
 from model_compression.pruning.dependencies import channel_groups
 from model_compression.pruning.evidence import Evidence
 from model_compression.pruning.groups import ChannelGroup, Kept, whole
 from model_compression.pruning.regularisation import Regularisation
-from model_compression.pruning.removal import logits_of, remove_channels
+from model_compression.pruning.removal import remove_channels
 from model_compression.pruning.schedules import OneShot, Schedule
 from model_compression.pruning.targets import search
 
@@ -29,8 +29,6 @@ logger = logging.getLogger(__name__)
 
 _SEARCH_STEPS = 10
 """Halvings of the interval for a target; 2^-10 is finer than rounding to channels allows."""
-
-Target = Literal["channels", "macs", "parameters", "latency"]
 
 
 class ChannelPruningSettings(Parameters):
@@ -48,8 +46,8 @@ class ChannelPruningSettings(Parameters):
     scope: Literal["global", "layer"] = "global"
     """Whether channels compete in the whole network or each layer loses the same share."""
     ratios: dict[str, float] = Field(default_factory=dict)
-    """Shares of channels by layer, as the pipeline pruning_sensitivity allocates them; ``ratio``
-    is for those that are not named."""
+    """Shares of channels by group, as the pipeline ``pruning_sensitivity`` allocates them;
+    ``ratio`` is for those that are not named."""
     round_to: int = Field(default=8, ge=1)
     """Layers keep a multiple of so many channels, narrower ones keep all; int8 is slow below 8."""
     excluded: tuple[str, ...] = ()
@@ -104,8 +102,7 @@ def prune_channels(
             "through an operator whose channels can't be followed. Take the method weights."
         )
     _require_names(settings.ratios, groups)
-    generator = torch.Generator().manual_seed(seed)
-    scores = unit_scores_by_group(module, groups, settings.importance, evidence, generator)
+    scores = unit_scores_by_group(module, groups, settings.importance, evidence, seed)
     wanted = settings.ratio if ratio is None else ratio
 
     def choice(share: float) -> Kept:
@@ -113,7 +110,7 @@ def prune_channels(
 
     share = wanted
     if settings.target != "channels":
-        costs = _Costs(module, input_shape, groups, settings.target, latency)
+        costs = RelativeCosts(module, input_shape, groups, settings.target, latency)
         share = search(lambda each: 1 - costs.relative(choice(each)), wanted, steps=_SEARCH_STEPS)
     kept = choice(share)
     if whole(groups, kept) and ratio is None:
@@ -151,7 +148,7 @@ def unit_scores_by_group(
     groups: Sequence[ChannelGroup],
     importance: ChannelImportance,
     evidence: Evidence | None,
-    generator: torch.Generator,
+    seed: int,
 ) -> dict[str, Tensor]:
     """The importance of every unit by its group's name, each of shape (units,).
 
@@ -160,6 +157,7 @@ def unit_scores_by_group(
     Raises:
         ValueError: If that is so for all.
     """
+    generator = torch.Generator().manual_seed(seed)
     found = {
         group.name: unit_scores(module, group, importance, evidence, generator) for group in groups
     }
@@ -214,80 +212,24 @@ def choose(
         stays[torch.argsort(every, stable=True)[: round(share * len(every))]] = False
         parts = torch.split(stays, [group.units for group in free])
         counts |= {group.name: int(part.sum()) for group, part in zip(free, parts, strict=True)}
-    kept = {}
-    for group in competing:
-        step = settings.round_to // math.gcd(settings.round_to, group.width)
-        count = channels_to_keep(group.units, counts[group.name], step)
-        mine = torch.ones(group.units, dtype=torch.bool)
-        lowest = torch.argsort(scores[group.name], stable=True)[: group.units - count]
-        mine[lowest] = False
-        kept[group.name] = mine
-    return kept
-
-
-def network_cost(
-    module: nn.Module,
-    input_shape: Sequence[int],
-    target: Target,
-    excluded: Sequence[str] = (),
-    latency: Callable[[nn.Module], float] | None = None,
-) -> float:
-    """What of a network ``ratio`` is a share of.
-
-    Channels count where they can be pruned; multiply-accumulates and parameters in the whole
-    network; the time is what ``latency`` says.
-
-    Raises:
-        ValueError: If the target is ``latency`` and there is nothing to measure it.
-    """
-    if target == "channels":
-        groups = channel_groups(module, input_shape, excluded)
-        return float(sum(group.channels for group in groups))
-    if target == "parameters":
-        return float(sum(parameter.numel() for parameter in module.parameters()))
-    if target == "macs":
-        channels, height, width = input_shape
-        return float(count_macs(module, (channels, height, width)))
-    if latency is None:
-        raise ValueError(
-            "target: latency needs something that times a network; expected latency, got None"
+    return {
+        group.name: highest(
+            scores[group.name], units_to_keep(group, counts[group.name], settings.round_to)
         )
-    return latency(module)
+        for group in competing
+    }
 
 
-class _Costs:
-    """The cost of a network without some of its units, relative to what it was."""
+def units_to_keep(group: ChannelGroup, wanted: int, round_to: int) -> int:
+    """The number of units nearest to ``wanted`` with which a group has a multiple of channels."""
+    return channels_to_keep(group.units, wanted, round_to // math.gcd(round_to, group.width))
 
-    def __init__(
-        self,
-        module: nn.Module,
-        input_shape: Sequence[int],
-        groups: Sequence[ChannelGroup],
-        target: Target,
-        latency: Callable[[nn.Module], float] | None,
-    ) -> None:
-        # Sizes need no numbers; a clock does.
-        self._module = module if target == "latency" else copy.deepcopy(module).to("meta")
-        self._input_shape = input_shape
-        self._groups = groups
-        self._target: Target = target
-        self._latency = latency
-        self._logits = logits_of(self._module, input_shape)
-        self._known: dict[tuple[int, ...], float] = {}
-        self._all = self._cost(self._module)
 
-    def relative(self, kept: Kept) -> float:
-        """1 of the whole network; how many units each group keeps decides, not which."""
-        key = tuple(int(kept[group.name].sum()) for group in self._groups if group.name in kept)
-        if key not in self._known:
-            pruned = remove_channels(
-                self._module, self._input_shape, self._groups, kept, self._logits
-            )
-            self._known[key] = self._cost(pruned) / self._all
-        return self._known[key]
-
-    def _cost(self, module: nn.Module) -> float:
-        return network_cost(module, self._input_shape, self._target, (), self._latency)
+def highest(scores: Tensor, count: int) -> Tensor:
+    """True at the ``count`` highest scores, shape (units,); of equal ones the earlier go first."""
+    stays = torch.ones_like(scores, dtype=torch.bool)
+    stays[torch.argsort(scores, stable=True)[: len(scores) - count]] = False
+    return stays
 
 
 def _workable(

@@ -9,6 +9,7 @@ from model_compression.reporting.figures import (
     accuracy_against_size,
     confusion_figure,
     recall_by_class,
+    sensitivity_heatmap,
     training_curves,
     trial_gains,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "recall_by_class",
     "render_model_card",
     "render_report",
+    "sensitivity_heatmap",
     "table_of",
     "training_curves",
     "trial_gains",

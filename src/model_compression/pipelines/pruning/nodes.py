@@ -129,7 +129,7 @@ def prune_and_tune(
     """
 
     def evidence_for(network: nn.Module) -> Evidence | None:
-        return _gather(network, needs(settings), source, training, train)
+        return gather_evidence(network, needs(settings), source, training, train)
 
     if isinstance(settings, ChannelPruningSettings):
         shrinking = Shrinking(
@@ -191,13 +191,14 @@ def relative_latency(source: Checkpoint) -> Callable[[nn.Module], float]:
     return relative
 
 
-def _gather(
+def gather_evidence(
     network: nn.Module,
     wanted: Collection[str],
     source: Checkpoint,
     training: TrainingSettings,
     train: ImageSet,
 ) -> Evidence | None:
+    """What importances look at on some training images; ``None`` where nothing is wanted."""
     if not wanted:
         return None
     batches = Batches(

@@ -2,6 +2,7 @@
 
 from model_compression.reporting.figures.classes import confusion_figure, recall_by_class
 from model_compression.reporting.figures.curves import training_curves
+from model_compression.reporting.figures.sensitivity import sensitivity_heatmap
 from model_compression.reporting.figures.tradeoff import (
     accuracy_against_latency,
     accuracy_against_size,
@@ -13,6 +14,7 @@ __all__ = [
     "accuracy_against_size",
     "confusion_figure",
     "recall_by_class",
+    "sensitivity_heatmap",
     "training_curves",
     "trial_gains",
 ]
