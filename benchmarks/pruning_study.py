@@ -45,6 +45,9 @@ from model_compression.images import (
 from model_compression.models import Checkpoint, ModelSettings, build_model
 from model_compression.models.checkpoint import read_checkpoint, write_checkpoint
 from model_compression.pipelines.pruning.nodes import prune_and_tune
+from model_compression.pipelines.pruning.parameters import PruningParameters
+from model_compression.pipelines.pruning_sensitivity.nodes import allocate_ratios, scan
+from model_compression.pipelines.pruning_sensitivity.parameters import SensitivityParameters
 from model_compression.pipelines.stage.nodes import export, new_checkpoint, select_best
 from model_compression.pruning import ChannelPruningSettings, MaskPruningSettings, PruningMethod
 from model_compression.training import (
@@ -61,6 +64,11 @@ FOLDER = ROOT / "data" / "08_reporting" / "pruning_study"
 TABLE = ROOT / "docs" / "benchmarks" / "pruning_study.csv"
 NETWORK = ModelSettings(name="resnet56", options={"stem_stride": 2})
 DENSE, TUNED = "dense", "tuned"
+ALLOCATED = "_allocated"
+"""Ends the name of a trial whose layers lose what the pipeline pruning_sensitivity allocates."""
+SENSITIVITY = SensitivityParameters(
+    ratios=[0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875], images=1000
+)
 CHANNELS = {"2x": 2, "3x": 3, "5x": 5}
 SPARSITIES = (50, 80, 90, 95, 98)
 DENSE_EPOCHS, TUNING_EPOCHS = 14, 4
@@ -71,7 +79,7 @@ def trials() -> dict[str, PruningMethod | None]:
     """What is pruned how; ``None`` where nothing is."""
     channels = {
         f"channels_{name}": ChannelPruningSettings(
-            method="channels", target="macs", ratio=1 - 1 / times
+            method="channels", target="macs", ratio=1 - 1 / times, importance="taylor"
         )
         for name, times in CHANNELS.items()
     }
@@ -81,13 +89,15 @@ def trials() -> dict[str, PruningMethod | None]:
         )
         for percent in SPARSITIES
     }
-    at_once = {
-        f"weights_{percent}_one_shot": MaskPruningSettings(
-            method="weights", sparsity=percent / 100, schedule={"name": "one_shot"}
-        )
-        for percent in SPARSITIES[-2:]
+    at_once = MaskPruningSettings(method="weights", sparsity=0.95, schedule={"name": "one_shot"})
+    return {
+        DENSE: None,
+        TUNED: None,
+        **channels,
+        f"channels_3x{ALLOCATED}": channels["channels_3x"],
+        **gradual,
+        "weights_95_one_shot": at_once,
     }
-    return {DENSE: None, TUNED: None, **channels, **gradual, **at_once}
 
 
 def recipe(epochs: int, learning_rate: float, seed: int) -> TrainingSettings:
@@ -174,9 +184,23 @@ class Study:
                 splits.validation,
                 settings,
             )
+        if name.endswith(ALLOCATED):
+            method = self._allocated(source, method, settings)
         return prune_and_tune(
             source, start, method, _labels, settings, splits.train, splits.validation
         )
+
+    def _allocated(
+        self, source: Checkpoint, method: PruningMethod, training: TrainingSettings
+    ) -> PruningMethod:
+        """The same with the shares of layers that the pipeline would write into a file."""
+        pruning = PruningParameters(
+            pruning=method, distillation={"method": "none"}, training=training
+        )
+        given = (self.splits.train, self.splits.validation, source)
+        table = scan(*given, pruning, SENSITIVITY)
+        found, _ = allocate_ratios(*given, table, pruning, SENSITIVITY)
+        return method.model_copy(update=found["pruning"]["pruning"])
 
     def records(self) -> pd.DataFrame:
         """What is known of all trials that are finished."""
