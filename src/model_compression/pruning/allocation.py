@@ -5,7 +5,7 @@ Knows numbers by layer; neither networks nor what is measured.
 
 import heapq
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from model_compression.pruning.layer_cuts import Ratios
@@ -18,21 +18,20 @@ Removed = Callable[[Ratios], float]
 
 
 def allocate(
-    damage: Damage, removed: Removed, wanted: float, steadily: Removed | None = None
+    damage: Damage, removed: Removed, wanted: float, estimated: Removed | None = None
 ) -> dict[str, float]:
     """Shares of layers that take away ``wanted`` of the target, greedily.
 
     Damages are taken to add up over layers. Beginning with the whole network, the step with the
-    least damage for what it takes away is made, from any layer's share to any larger one of it,
-    until the target is met. Then what turned out to be more than needed is given back, the largest
-    damage first.
+    least damage for what it takes away is made, from any layer's share to any larger one of it. How
+    far to go on this way is found by bisection. Then what turned out to be more than needed is
+    given back, the largest damage first.
 
     Args:
         damage: As ``damage_by_layer`` gives it.
-        removed: Of the target.
+        removed: Of the target; may be slow or noisy, and is asked a few times.
         wanted: In (0, 1).
-        steadily: What steps are compared by, where ``removed`` is a noisy measurement; the target
-            is then searched by bisection on the way that they make.
+        estimated: Quick; what steps are compared by. ``None``: ``removed``.
 
     Returns:
         By layer, for all of ``damage``, the share that goes, 0 included.
@@ -40,21 +39,17 @@ def allocate(
     Raises:
         ValueError: If all that can go takes away less.
     """
-    if steadily is None:
-        for ratios in _path(damage, removed):
-            if removed(ratios) >= wanted:
-                return _give_back(ratios, damage, removed, wanted)
-        most = removed(_most(damage))
-    else:
-        path = list(_path(damage, steadily))
-        most = removed(path[-1])
-        if most >= wanted:
-            return path[_first(lambda place: removed(path[place]) >= wanted, len(path) - 1)]
-    raise ValueError(
-        f"All that the layers can lose takes away {most:.1%} of the target, but {wanted:.1%} are "
-        "to go: lower the pruning's ratio or sparsity or its round_to, or give pruning_sensitivity "
-        "larger ratios."
-    )
+    estimated = estimated or removed
+    path = _path(damage, estimated)
+    most = removed(path[-1])
+    if most < wanted:
+        raise ValueError(
+            f"All that the layers can lose takes away {most:.1%} of the target, but {wanted:.1%} "
+            "are to go: lower the pruning's ratio or sparsity or its round_to, or give "
+            "pruning_sensitivity larger ratios."
+        )
+    ratios = path[_first(lambda place: removed(path[place]) >= wanted, len(path) - 1)]
+    return _give_back(ratios, damage, removed, wanted, estimated)
 
 
 class _Step(NamedTuple):
@@ -67,7 +62,7 @@ class _Step(NamedTuple):
     end: float
 
 
-def _path(damage: Damage, removed: Removed) -> Iterator[dict[str, float]]:
+def _path(damage: Damage, removed: Removed) -> list[dict[str, float]]:
     """Ever larger cuts, from nothing to all that can go.
 
     What a step takes away shrinks as other layers get narrower, so a price that was found earlier
@@ -85,7 +80,7 @@ def _path(damage: Damage, removed: Removed) -> Iterator[dict[str, float]]:
 
     steps = [step(layer, end) for layer in damage for end in damage[layer]]
     heapq.heapify(steps)
-    yield dict(ratios)
+    path = [dict(ratios)]
     while steps:
         cheapest = heapq.heappop(steps)
         if cheapest.start != ratios[cheapest.layer]:
@@ -96,35 +91,40 @@ def _path(damage: Damage, removed: Removed) -> Iterator[dict[str, float]]:
             continue
         ratios[fresh.layer] = fresh.end
         now -= fresh.negative_gain
-        yield dict(ratios)
+        path.append(dict(ratios))
         for end in damage[fresh.layer]:
             if end > fresh.end:
                 heapq.heappush(steps, step(fresh.layer, end))
+    return path
 
 
 def _give_back(
-    ratios: Mapping[str, float], damage: Damage, removed: Removed, wanted: float
+    ratios: dict[str, float],
+    damage: Damage,
+    removed: Removed,
+    wanted: float,
+    estimated: Removed,
 ) -> dict[str, float]:
-    """The same with smaller shares where the target bears it."""
-    left = dict(ratios)
+    """The same with smaller shares where the target bears it.
+
+    The estimate, less its error where it stands, says what is worth asking for.
+    """
     hurt = sorted(
-        (layer for layer in left if left[layer] > 0),
-        key=lambda layer: damage[layer][left[layer]],
+        (layer for layer in ratios if ratios[layer] > 0),
+        key=lambda layer: damage[layer][ratios[layer]],
         reverse=True,
     )
+    error = estimated(ratios) - removed(ratios)
     for layer in hurt:
         for share in (0.0, *damage[layer]):
-            if share >= left[layer]:
+            if share >= ratios[layer]:
                 break
-            less = {**left, layer: share}
-            if removed(less) >= wanted:
-                left = less
+            less = {**ratios, layer: share}
+            if estimated(less) - error >= wanted and removed(less) >= wanted:
+                ratios = less
+                error = estimated(ratios) - removed(ratios)
                 break
-    return left
-
-
-def _most(damage: Damage) -> dict[str, float]:
-    return {layer: max(shares, default=0.0) for layer, shares in damage.items()}
+    return ratios
 
 
 def _first(holds: Callable[[int], bool], last: int) -> int:

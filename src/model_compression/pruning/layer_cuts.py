@@ -18,7 +18,7 @@ from model_compression.pruning.channels import (
     unit_scores_by_group,
     units_to_keep,
 )
-from model_compression.pruning.costs import RelativeCosts, Target
+from model_compression.pruning.costs import RelativeCosts, WeightCosts
 from model_compression.pruning.evidence import Evidence
 from model_compression.pruning.masks import (
     MaskPruningSettings,
@@ -41,8 +41,6 @@ class LayerCuts(ABC):
     """Their names, in the network's order: of groups of channels, or paths of layers."""
     wanted: float
     """The share of the target that the settings ask for."""
-    is_timed: bool
-    """Whether the target is a measured time, which is noisy."""
     setting: str
     """What the shares by layer are called among the settings."""
 
@@ -59,8 +57,11 @@ class LayerCuts(ABC):
         """The share of the settings' target that goes with these shares of layers, in [0, 1]."""
 
     @abstractmethod
-    def steadily_removed(self, ratios: Ratios) -> float:
-        """Like ``removed``; of multiply-accumulates where the target is a measured time."""
+    def estimated(self, ratios: Ratios) -> float:
+        """About what ``removed`` would say, but quickly and without a clock.
+
+        Of the multiply-accumulates where the target is a measured time.
+        """
 
 
 def layer_cuts(
@@ -109,20 +110,20 @@ class ChannelCuts(LayerCuts):
     ) -> None:
         groups = prunable_groups(module, input_shape, settings.excluded)
         self.wanted = settings.ratio
-        self.is_timed = settings.target == "latency"
         self.setting = "ratios"
         self._module = module
         self._input_shape = input_shape
         self._round_to = settings.round_to
         self._scores = unit_scores_by_group(module, groups, settings.importance, evidence, seed)
-        self._groups = {group.name: group for group in groups if group.name in self._scores}
+        groups = [group for group in groups if group.name in self._scores]
+        self._groups = {group.name: group for group in groups}
         self.layers = tuple(self._groups)
 
-        def costs(target: Target) -> RelativeCosts:
-            return RelativeCosts(module, input_shape, list(self._groups.values()), target, latency)
-
-        self._costs = costs(settings.target)
-        self._steady = costs("macs") if self.is_timed else self._costs
+        given = module, input_shape, groups
+        self._costs = RelativeCosts(*given, settings.target, latency)
+        self._estimates = WeightCosts(
+            *given, "macs" if settings.target == "latency" else settings.target
+        )
 
     def nearest(self, layer: str, ratio: float) -> float:
         """The share nearest to ``ratio`` with which ``round_to`` channels, or a multiple, stay."""
@@ -139,18 +140,20 @@ class ChannelCuts(LayerCuts):
 
     def removed(self, ratios: Ratios) -> float:
         """Of the channels, multiply-accumulates, parameters or measured time."""
-        return self._of(self._costs, ratios)
-
-    def steadily_removed(self, ratios: Ratios) -> float:
-        """Of the channels, multiply-accumulates or parameters."""
-        return self._of(self._steady, ratios)
-
-    def _of(self, costs: RelativeCosts, ratios: Ratios) -> float:
-        return 1 - costs.relative(
+        return 1 - self._costs.relative(
             {
                 name: torch.arange(group.units) < self._count(name, ratios.get(name, 0.0))
                 for name, group in self._groups.items()
             }
+        )
+
+    def estimated(self, ratios: Ratios) -> float:
+        """Of the channels, or the convolutions' and linear layers' multiply-accumulates or weights.
+
+        See ``WeightCosts``.
+        """
+        return 1 - self._estimates.relative(
+            {name: self._count(name, ratio) for name, ratio in ratios.items()}
         )
 
     def _count(self, layer: str, ratio: float) -> int:
@@ -172,7 +175,6 @@ class WeightCuts(LayerCuts):
     ) -> None:
         weights = prunable_weights(module, settings.excluded)
         self.wanted = settings.sparsity
-        self.is_timed = False
         self.setting = "sparsities"
         self._module = module
         self._settings = settings
@@ -198,8 +200,8 @@ class WeightCuts(LayerCuts):
         gone = sum(ratio * self._sizes[path] for path, ratio in ratios.items())
         return gone / sum(self._sizes.values())
 
-    def steadily_removed(self, ratios: Ratios) -> float:
-        """Of the weights."""
+    def estimated(self, ratios: Ratios) -> float:
+        """The same: it is quick."""
         return self.removed(ratios)
 
 

@@ -22,8 +22,7 @@ class Sensitivity(NamedTuple):
     removed: float
     """The share of the layer that really went, after rounding."""
     target_removed: float
-    """What went with it, as a share of the settings' target in the whole network; of the
-    multiply-accumulates if that is a latency."""
+    """About what went with it, as a share of the settings' target (``LayerCuts.estimated``)."""
     accuracy: float
     loss: float
     """Mean cross-entropy, in nats."""
@@ -55,7 +54,7 @@ def measure_sensitivity(
             removed = cuts.nearest(layer, ratio)
             if removed not in known:
                 cut = {layer: removed}
-                known[removed] = score(cuts.without(cut)), cuts.steadily_removed(cut)
+                known[removed] = score(cuts.without(cut)), cuts.estimated(cut)
             found, of_target = known[removed]
             yield Sensitivity(
                 layer,

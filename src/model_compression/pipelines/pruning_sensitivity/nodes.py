@@ -86,8 +86,7 @@ def allocate_ratios(
             "The sensitivities are of other layers than the student has now: run the pipeline "
             "pruning_sensitivity from its node scan"
         )
-    steadily = cuts.steadily_removed if cuts.is_timed else None
-    ratios = allocate(damage, cuts.removed, cuts.wanted, steadily)
+    ratios = allocate(damage, cuts.removed, cuts.wanted, cuts.estimated)
     comparison = pd.DataFrame(
         [
             bench.row("whole", bench.network),

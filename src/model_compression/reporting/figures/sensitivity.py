@@ -57,7 +57,7 @@ def sensitivity_heatmap(sensitivity: pd.DataFrame) -> go.Figure:
     gone = removed > 0
     numbers = len(ratios) <= _WITH_NUMBERS
     figure.add_heatmap(
-        x=[units.percent(ratio, 0) for ratio in ratios],
+        x=[f"{100 * ratio:g}%" for ratio in ratios],
         y=[label(str(layer)) for layer in layers],
         # The root is in the values and not in the colour scale, so that the scale has two colours
         # and a page can exchange them.
