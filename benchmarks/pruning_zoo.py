@@ -3,13 +3,18 @@
 Each network is built with random weights for the smallest images that it accepts (three channels;
 the side a multiple of 32), pruned, stored, read and built again by another process, exported,
 compared with its PyTorch module, and timed in ONNX Runtime against the file of the whole network,
-by turns, at batch 1 on one thread. Each has processes of its own, so that one that fails, hangs or
+by turns, on one thread, at batch 1 unless ``--batch`` says otherwise. Each has processes of its own, so that one that fails, hangs or
 wants too much memory costs no other its row.
 
 A network that is in the table already is left out, so a run that was stopped goes on.
 
     python benchmarks/pruning_zoo.py
     python benchmarks/pruning_zoo.py --only=swin_t,shufflenet_v2_x1_0 --table=/tmp/zoo.csv
+
+With other settings, of which the defaults are left out, and at another batch size:
+
+    python benchmarks/pruning_zoo.py --only=resnet20,net \\
+        --settings='{"method": "channels"}' --batch=64 --table=/tmp/defaults.csv
 """
 
 import argparse
@@ -37,8 +42,8 @@ from model_compression.pipelines.stage.nodes import export_module
 from model_compression.pruning import ChannelPruningSettings, prune_channels
 
 TABLE = Path(__file__).parents[1] / "docs" / "benchmarks" / "pruning_zoo.csv"
-SETTINGS = ChannelPruningSettings(
-    method="channels", target="macs", ratio=0.5, importance="l2", scope="layer"
+SETTINGS = json.dumps(
+    {"method": "channels", "target": "macs", "ratio": 0.5, "importance": "l2", "scope": "layer"}
 )
 CLASSES = 1000
 IMAGES = 4
@@ -71,6 +76,8 @@ def main() -> None:
     )
     parser.add_argument("--only", help="names with commas; otherwise all")
     parser.add_argument("--table", type=Path, default=TABLE, help="CSV, a row a network")
+    parser.add_argument("--settings", default=SETTINGS, help="of the pruning, as JSON")
+    parser.add_argument("--batch", type=int, default=1, help="images of an inference")
     parser.add_argument("--repeats", type=int, default=15, help="turns of both files")
     parser.add_argument("--timeout", type=float, default=1200, help="seconds a network may take")
     parser.add_argument("--child", nargs=2, metavar=("NAME", "FOLDER"), help=argparse.SUPPRESS)
@@ -79,25 +86,26 @@ def main() -> None:
     torch.set_num_threads(1)
     if arguments.child:
         name, folder = arguments.child
-        measure(name, Path(folder), arguments.repeats)
+        settings = ChannelPruningSettings.model_validate_json(arguments.settings)
+        measure(name, Path(folder), settings, arguments.batch, arguments.repeats)
     elif arguments.reload:
         reload(arguments.reload)
     else:
         survey(
             arguments.only.split(",") if arguments.only else torchvision_names(),
             arguments.table,
-            arguments.repeats,
+            [f"--{each}={getattr(arguments, each)}" for each in ("settings", "batch", "repeats")],
             arguments.timeout,
         )
 
 
-def survey(names: list[str], table: Path, repeats: int, timeout: float) -> None:
+def survey(names: list[str], table: Path, options: list[str], timeout: float) -> None:
     """Adds a row for every network that has none, the table being written after each."""
     rows = pd.read_csv(table).to_dict("records") if table.exists() else []
     for name in names:
         if any(row["network"] == name for row in rows):
             continue
-        row = {"network": name} | in_processes_of_its_own(name, repeats, timeout)
+        row = {"network": name} | in_processes_of_its_own(name, options, timeout)
         rows.append(row)
         table.parent.mkdir(parents=True, exist_ok=True)
         as_table(rows).to_csv(table, index=False, float_format="%.6g")
@@ -110,11 +118,11 @@ def as_table(rows: list[dict[Any, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS).convert_dtypes()
 
 
-def in_processes_of_its_own(name: str, repeats: int, timeout: float) -> dict[str, Any]:
+def in_processes_of_its_own(name: str, options: list[str], timeout: float) -> dict[str, Any]:
     """What ``measure`` and then ``reload`` found, with what failed."""
     ends = time.monotonic() + timeout
     with tempfile.TemporaryDirectory() as folder:
-        steps = [["--child", name, folder, f"--repeats={repeats}"], ["--reload", folder]]
+        steps = [["--child", name, folder, *options], ["--reload", folder]]
         failure = None
         for step in steps:
             try:
@@ -137,7 +145,9 @@ def in_processes_of_its_own(name: str, repeats: int, timeout: float) -> dict[str
     return row if failure is None else row | {"failure": failure}
 
 
-def measure(name: str, folder: Path, repeats: int) -> None:
+def measure(
+    name: str, folder: Path, settings: ChannelPruningSettings, batch: int, repeats: int
+) -> None:
     """Prunes, stores, exports, compares and times; what is known is kept after every step."""
     row: dict[str, Any] = {}
 
@@ -151,7 +161,7 @@ def measure(name: str, folder: Path, repeats: int) -> None:
     note(side=shape[1], macs=macs, parameters=parameters)
 
     started = time.perf_counter()
-    pruned = prune_channels(network, shape, SETTINGS, seed=0)
+    pruned = prune_channels(network, shape, settings, seed=0)
     note(
         pruning_seconds=time.perf_counter() - started,
         macs_left=count_macs(pruned, shape),
@@ -181,15 +191,17 @@ def measure(name: str, folder: Path, repeats: int) -> None:
         return
     before = export_module(network, checkpoint)
     del network
-    note(file_bytes=before.size, **latencies(before, after, shape[1], repeats))
+    note(file_bytes=before.size, **latencies(before, after, shape[1], batch, repeats))
 
 
-def latencies(before: OnnxModel, after: OnnxModel, side: int, repeats: int) -> dict[str, float]:
+def latencies(
+    before: OnnxModel, after: OnnxModel, side: int, batch: int, repeats: int
+) -> dict[str, float]:
     """Medians of both, and the median of the turns' ratios."""
     times = measure_latency(
         {"before": before, "after": after},
         images(side).images,
-        batch_sizes=(1,),
+        batch_sizes=(batch,),
         repeats=repeats,
         warmup=3,
     )
