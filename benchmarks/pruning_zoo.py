@@ -3,18 +3,17 @@
 Each network is built with random weights for the smallest images that it accepts (three channels;
 the side a multiple of 32), pruned, stored, read and built again by another process, exported,
 compared with its PyTorch module, and timed in ONNX Runtime against the file of the whole network,
-by turns, on one thread, at batch 1 unless ``--batch`` says otherwise. Each has processes of its own, so that one that fails, hangs or
-wants too much memory costs no other its row.
+by turns, on one thread, at batch 1 unless ``--batch`` says otherwise. Each has processes of its
+own, so that one that fails, hangs or wants too much memory costs no other its row.
 
 A network that is in the table already is left out, so a run that was stopped goes on.
 
     python benchmarks/pruning_zoo.py
     python benchmarks/pruning_zoo.py --only=swin_t,shufflenet_v2_x1_0 --table=/tmp/zoo.csv
 
-With other settings, of which the defaults are left out, and at another batch size:
+``--settings`` prunes otherwise, with the defaults for what it leaves out. To see what defaults give:
 
-    python benchmarks/pruning_zoo.py --only=resnet20,net \\
-        --settings='{"method": "channels"}' --batch=64 --table=/tmp/defaults.csv
+    python benchmarks/pruning_zoo.py --settings='{"method": "channels"}' --table=/tmp/defaults.csv
 """
 
 import argparse
