@@ -11,7 +11,7 @@ A network that is in the table already is left out, so a run that was stopped go
     python benchmarks/pruning_zoo.py
     python benchmarks/pruning_zoo.py --only=swin_t,shufflenet_v2_x1_0 --table=/tmp/zoo.csv
 
-``--settings`` prunes otherwise, with the defaults for what it leaves out. To see what defaults give:
+``--settings`` prunes otherwise, with the defaults for what it leaves out; the defaults themselves:
 
     python benchmarks/pruning_zoo.py --settings='{"method": "channels"}' --table=/tmp/defaults.csv
 """
