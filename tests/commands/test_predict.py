@@ -1,0 +1,104 @@
+"""Pictures in, class names out, from the file alone."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from model_compression.__main__ import main
+from model_compression.commands import predict
+from model_compression.deployment import OnnxRuntimeClassifier, write_onnx
+from model_compression.evaluation import softmax
+from model_compression.images import to_picture
+from model_compression.models import Checkpoint, ModelSettings, build_model
+from model_compression.pipelines.stage.nodes import export
+
+
+@pytest.fixture
+def model(tmp_path, tiny_normalization):
+    """An untrained network's file, for 12x12 grey images of three classes."""
+    torch.manual_seed(0)
+    spec = ModelSettings(name="resnet8", options={"width": 8}).spec((1, 12, 12), 3)
+    weights = build_model(spec).state_dict()
+    classes = ("top", "middle", "bottom")
+    exported = export(Checkpoint(spec, weights, "quantized", "q1", classes, tiny_normalization))
+    write_onnx(exported, tmp_path / "model.onnx")
+    return exported
+
+
+@pytest.fixture
+def pictures(tmp_path, tiny_images):
+    """Three of the images as files."""
+    paths = [tmp_path / f"{place}.png" for place in range(3)]
+    for place, path in enumerate(paths):
+        to_picture(tiny_images.images[place]).save(path)
+    return paths
+
+
+@pytest.fixture
+def run(tmp_path, model):
+    def call(*words):
+        given = [f"--model={tmp_path / 'model.onnx'}", *map(str, words)]
+        return CliRunner().invoke(predict, given)
+
+    return call
+
+
+def test_a_picture_gets_the_class_that_its_bytes_get(run, model, pictures, tiny_images):
+    probabilities = softmax(OnnxRuntimeClassifier(model).logits(tiny_images.images[:3]))
+    done = run(*pictures, "--json", "--top=3")
+    assert done.exit_code == 0
+    said = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["image"] for line in said] == [str(path) for path in pictures]
+    for line, expected in zip(said, probabilities, strict=True):
+        given = {each["class"]: each["probability"] for each in line["predictions"]}
+        assert list(given.values()) == sorted(given.values(), reverse=True)
+        assert [given[name] for name in model.classes] == pytest.approx(expected, abs=1e-6)
+
+
+def test_words_name_the_best_class_and_its_probability(run, model, pictures, tiny_images):
+    (probabilities,) = softmax(OnnxRuntimeClassifier(model).logits(tiny_images.images[:1]))
+    best = probabilities.argmax()
+    expected = f"{pictures[0]}: {model.classes[best]} ({probabilities[best]:.1%})\n"
+    assert run(pictures[0]).stdout == expected
+
+
+def test_a_large_colour_photo_is_brought_to_what_the_file_takes(run, tmp_path):
+    photo = np.random.default_rng(0).integers(0, 256, (90, 200, 3), dtype=np.uint8)
+    Image.fromarray(photo).save(tmp_path / "photo.jpg")
+    assert run(tmp_path / "photo.jpg").exit_code == 0
+
+
+def test_what_can_not_be_read_is_named_and_the_others_are_classified(run, pictures, tmp_path):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    done = run(broken, pictures[0], tmp_path / "missing.png")
+    assert done.exit_code == 1
+    assert done.stdout.startswith(f"{pictures[0]}: ")
+    assert [line.split(": ")[1] for line in done.stderr.splitlines()] == [
+        str(broken),
+        str(tmp_path / "missing.png"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(None, "isn't there: run the stage"), (b"x", "Expected an ONNX model")]
+)
+def test_a_file_that_is_no_deployable_is_refused_by_name(tmp_path, pictures, content, message):
+    path = tmp_path / "other.onnx"
+    if content is not None:
+        path.write_bytes(content)
+    done = CliRunner().invoke(predict, [f"--model={path}", str(pictures[0])])
+    assert done.exit_code == 1
+    assert message in done.stderr
+    assert "other.onnx" in done.stderr
+
+
+def test_the_package_itself_takes_the_command(model, pictures, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", str(pictures[0]), f"--model={tmp_path / 'model.onnx'}"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith(f"{pictures[0]}: ")
