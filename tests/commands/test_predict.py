@@ -4,29 +4,14 @@ import json
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
 from PIL import Image
 
 from model_compression.__main__ import main
 from model_compression.commands import predict
-from model_compression.deployment import OnnxRuntimeClassifier, write_onnx
+from model_compression.deployment import OnnxRuntimeClassifier
 from model_compression.evaluation import softmax
 from model_compression.images import to_picture
-from model_compression.models import Checkpoint, ModelSettings, build_model
-from model_compression.pipelines.stage.nodes import export
-
-
-@pytest.fixture
-def model(tmp_path, tiny_normalization):
-    """An untrained network's file, for 12x12 grey images of three classes."""
-    torch.manual_seed(0)
-    spec = ModelSettings(name="resnet8", options={"width": 8}).spec((1, 12, 12), 3)
-    weights = build_model(spec).state_dict()
-    classes = ("top", "middle", "bottom")
-    exported = export(Checkpoint(spec, weights, "quantized", "q1", classes, tiny_normalization))
-    write_onnx(exported, tmp_path / "model.onnx")
-    return exported
 
 
 @pytest.fixture

@@ -2,9 +2,10 @@
 
 import click
 
+from model_compression.commands.packing import pack, unpack
 from model_compression.commands.predict import predict
 
-COMMANDS: dict[str, click.Command] = {"predict": predict}
+COMMANDS: dict[str, click.Command] = {"pack": pack, "predict": predict, "unpack": unpack}
 """By the word that is typed after `python -m model_compression`."""
 
-__all__ = ["COMMANDS", "predict"]
+__all__ = ["COMMANDS", "pack", "predict", "unpack"]

@@ -15,7 +15,7 @@ from model_compression.deployment.onnx_model import (
     read_onnx,
     write_onnx,
 )
-from model_compression.deployment.packing import packed_size
+from model_compression.deployment.packing import PackingError, pack, packed_size, unpack
 from model_compression.deployment.parity import Parity, compare_logits
 from model_compression.deployment.runtime import OnnxRuntimeClassifier
 
@@ -26,14 +26,17 @@ __all__ = [
     "OnnxModel",
     "OnnxModelError",
     "OnnxRuntimeClassifier",
+    "PackingError",
     "Parity",
     "compare_logits",
     "export_onnx",
     "fusion_report",
     "graph_cost",
     "measure_latency",
+    "pack",
     "packed_size",
     "read_onnx",
     "require_fused",
+    "unpack",
     "write_onnx",
 ]
