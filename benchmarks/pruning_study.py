@@ -27,11 +27,12 @@ import torch
 from torch import nn
 
 from model_compression.deployment import (
-    OnnxModel,
     OnnxRuntimeClassifier,
     graph_cost,
     measure_latency,
     packed_size,
+    read_onnx,
+    write_onnx,
 )
 from model_compression.evaluation import summarise
 from model_compression.images import (
@@ -136,7 +137,6 @@ class Study:
         best = select_best(last)
         model = export(best)
         logits = OnnxRuntimeClassifier(model).logits(self.splits.test.images)
-        cost = graph_cost(model)
         record = {
             "trial": name,
             "seed": seed,
@@ -145,16 +145,11 @@ class Study:
                 "validation_accuracy"
             ],
             "accuracy": summarise(logits, self.splits.test.labels, model.classes).accuracy,
-            "macs": cost.macs,
-            "parameters": cost.parameters,
-            "nonzero_parameters": cost.nonzero_parameters,
-            "file_bytes": model.size,
-            "packed_bytes": packed_size(model.content),
             "seconds": seconds,
         }
         place.mkdir(parents=True, exist_ok=True)
         write_checkpoint(best, place / "model.safetensors")
-        (place / "model.onnx").write_bytes(model.content)
+        write_onnx(model, place / "model.onnx")
         (place / "record.json").write_text(json.dumps(record, indent=1))
         print(json.dumps(record), flush=True)
 
@@ -203,14 +198,25 @@ class Study:
         return method.model_copy(update=found["pruning"]["pruning"])
 
     def records(self) -> pd.DataFrame:
-        """What is known of all trials that are finished."""
-        found = sorted(self.folder.glob("*/record.json"))
-        return pd.DataFrame([json.loads(path.read_text()) for path in found])
+        """What is known of all trials that are finished, with what their files cost."""
+        rows = []
+        for path in sorted(self.folder.glob("*/record.json")):
+            model = read_onnx(path.with_name("model.onnx"))
+            cost = graph_cost(model)
+            costs = {
+                "macs": cost.macs,
+                "parameters": cost.parameters,
+                "nonzero_parameters": cost.nonzero_parameters,
+                "file_bytes": model.size,
+                "packed_bytes": packed_size(model.content),
+            }
+            rows.append(json.loads(path.read_text()) | costs)
+        return pd.DataFrame(rows)
 
     def latencies(self, seed: int, repeats: int) -> pd.DataFrame:
         """Of each trial of the seed: the median milliseconds, and the dense network's over them."""
         files = {
-            path.parent.name.rpartition("-seed")[0]: OnnxModel((path).read_bytes())
+            path.parent.name.rpartition("-seed")[0]: read_onnx(path)
             for path in sorted(self.folder.glob(f"*-seed{seed}/model.onnx"))
         }
         times = measure_latency(
