@@ -90,14 +90,19 @@ def trials() -> dict[str, PruningMethod | None]:
         )
         for percent in SPARSITIES
     }
-    at_once = MaskPruningSettings(method="weights", sparsity=0.95, schedule={"name": "one_shot"})
+    at_once = {
+        f"weights_{percent}_one_shot": MaskPruningSettings(
+            method="weights", sparsity=percent / 100, schedule={"name": "one_shot"}
+        )
+        for percent in SPARSITIES[-2:]
+    }
     return {
         DENSE: None,
         TUNED: None,
         **channels,
         f"channels_3x{ALLOCATED}": channels["channels_3x"],
         **gradual,
-        "weights_95_one_shot": at_once,
+        **at_once,
     }
 
 
