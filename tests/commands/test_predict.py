@@ -60,11 +60,15 @@ def test_a_large_colour_photo_is_brought_to_what_the_file_takes(run, tmp_path):
 def test_what_can_not_be_read_is_named_and_the_others_are_classified(run, pictures, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture")
-    done = run(broken, pictures[0], tmp_path / "missing.png")
+    # A chunk that is no chunk, where Pillow raises a SyntaxError.
+    damaged = tmp_path / "damaged.png"
+    damaged.write_bytes(pictures[1].read_bytes()[:33] + b"\0\0\0\4?!?!")
+    done = run(broken, damaged, pictures[0], tmp_path / "missing.png")
     assert done.exit_code == 1
     assert done.stdout.startswith(f"{pictures[0]}: ")
     assert [line.split(": ")[1] for line in done.stderr.splitlines()] == [
         str(broken),
+        str(damaged),
         str(tmp_path / "missing.png"),
     ]
 

@@ -161,7 +161,7 @@ def varint(number: int) -> bytes:
 
 def forged(size: int, head: bytes, streams: bytes = b"") -> bytes:
     """A container that holds whatever one likes, but for the checksum."""
-    frame = zstandard.ZstdCompressor().compress(head)
+    frame = zstandard.ZstdCompressor(write_content_size=False).compress(head)
     sizes = varint(size) + varint(len(head)) + varint(len(frame))
     return b"MCPACK\x01\n" + bytes(16) + sizes + frame + streams
 
@@ -198,6 +198,8 @@ def test_a_forged_head_is_refused_before_it_takes_time_or_memory(size, cuts, res
         varint(1) + b"\0\0" + b"".join(map(varint, (2**21, 256, 0, 1, 0, 0))),
         # A bomb of Zstandard's.
         bytes(1 << 27),
+        # Many cuts of nothing.
+        varint(100_000) + (b"\0\0" + b"".join(map(varint, (0, 256, 0, 1, 0, 0)))) * 100_000,
     ],
 )
 def test_bombs_end_soon(head):
@@ -205,6 +207,33 @@ def test_bombs_end_soon(head):
     with pytest.raises(PackingError):
         unpack(forged(2**20, head))
     assert time.process_time() - began < 10
+
+
+@pytest.mark.parametrize("announced", [2**30, 2**40, 2**62])
+def test_a_frame_that_announces_its_size_is_not_believed(announced):
+    # Zstandard's magic, a descriptor that says that eight bytes of size follow, and an empty block.
+    frame = b"\x28\xb5\x2f\xfd\xe0" + announced.to_bytes(8, "little") + b"\x01\x00\x00"
+    sizes = varint(100) + varint(10) + varint(len(frame))
+    with pytest.raises(PackingError, match="announces its size"):
+        unpack(b"MCPACK\x01\n" + bytes(16) + sizes + frame)
+
+
+@pytest.mark.parametrize(
+    ("kind", "dims", "size"),
+    [
+        (TensorProto.FLOAT, [16], 67),
+        (TensorProto.INT8, [1, 1, 5000], 4000),
+        (TensorProto.INT8, [1, 1, -5], 80),
+        (TensorProto.INT8, [-1, 1, -80], 80),
+        (TensorProto.INT8, [1, 1, 2**62, 2**62], 80),
+    ],
+)
+def test_a_tensor_that_is_not_what_it_says_comes_back_all_the_same(kind, dims, size):
+    model = onnx.load_model_from_string(model_of(a=np.zeros(8, dtype=np.int8)))
+    raw = bytes(place % 3 for place in range(size))
+    model.graph.initializer.append(TensorProto(name="odd", data_type=kind, dims=dims, raw_data=raw))
+    content = model.SerializeToString()
+    assert unpack(pack(content)) == content
 
 
 @given(st.binary(max_size=300))
@@ -219,6 +248,8 @@ def test_another_version_and_other_files_are_refused_in_words(packed):
         unpack(b"MCPACK\x02\n" + packed[8:])
     with pytest.raises(PackingError, match="Expected an ONNX file to pack; 9 bytes that are none"):
         pack(b"not onnx!")
+    with pytest.raises(PackingError, match="0 bytes without a graph came"):
+        pack(b"")
 
 
 def pseudorandom(count: int) -> np.ndarray:

@@ -7,6 +7,7 @@ import plotly.io
 import pytest
 import torch
 import yaml
+from kedro.io import AbstractDataset
 from pydantic import ValidationError
 
 from model_compression.evaluation import count_macs, count_parameters
@@ -19,6 +20,7 @@ from model_compression.pipelines.pruning_sensitivity.nodes import allocate_ratio
 from model_compression.pipelines.pruning_sensitivity.parameters import SensitivityParameters
 from model_compression.training import CrossEntropy, Trainee, TrainingSettings, fit
 
+CONF = Path(__file__).parents[2] / "conf"
 RATIOS = [0.25, 0.5, 0.75]
 TRAINING = {
     "epochs": 3,
@@ -120,6 +122,23 @@ def test_sensitivities_of_another_network_are_refused(student, tiny_images):
     table = scan(*images, channels(excluded=["stem"]), PARAMETERS)
     with pytest.raises(ValueError, match="other layers than the student has now: run"):
         allocate_ratios(*images, table, channels(), PARAMETERS)
+
+
+def test_the_table_comes_back_from_its_file_as_it_was(tmp_path):
+    """Layers may be called by numbers, and the loss of a broken network is no number."""
+    entry = yaml.safe_load((CONF / "base" / "catalog_08_reporting.yml").read_text())
+    settings = entry["pruning_sensitivity.table"] | {"filepath": str(tmp_path / "table.csv")}
+    dataset = AbstractDataset.from_config("table", settings)
+    table = pd.DataFrame(
+        {
+            "layer": ["0", "1.10", "nan", ""],
+            "removed": [1 / 3, 0.5, 0.1, 0.2],
+            "loss": [0.1, float("nan"), 0.3, 0.4],
+            "loss_increase": [0.0, float("nan"), 0.2, 0.3],
+        }
+    )
+    dataset.save(table)
+    pd.testing.assert_frame_equal(dataset.load(), table)
 
 
 def test_the_map_has_a_row_a_layer(student, tiny_images):

@@ -95,6 +95,18 @@ def test_an_infinite_damage_is_taken_last():
     assert allocate(damage, removed, 0.6) == {"a": 0.5, "b": 0.75}
 
 
+def test_a_target_that_is_met_to_the_last_weight_is_met():
+    """Sums of shares are floats: 0.8 of each of these layers adds up to 0.7999999999999999."""
+    sizes = {"a": 27, "b": 432, "c": 4608, "d": 18432}
+    damage = {layer: {0.8: 1.0} for layer in sizes}
+
+    def removed(ratios):
+        return sum(ratio * sizes[layer] for layer, ratio in ratios.items()) / sum(sizes.values())
+
+    for wanted in (0.8, removed(dict.fromkeys(sizes, 0.8)) + 1e-12):
+        assert allocate(damage, removed, wanted) == dict.fromkeys(sizes, 0.8)
+
+
 def test_what_can_not_be_met_is_refused_with_what_can():
     with pytest.raises(ValueError, match=r"takes away 45\.0%.*90\.0% are to go: lower"):
         allocate({"a": {0.45: 1.0}}, weighted({"a": 1}), 0.9)

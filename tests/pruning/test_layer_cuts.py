@@ -71,6 +71,26 @@ def test_multiply_accumulates_are_told_from_the_weights_shapes(name, size):
     assert cuts.estimated(ratios) > 0.1
 
 
+def test_a_layer_that_is_allocated_nothing_keeps_channels_that_are_no_multiple():
+    torch.manual_seed(0)
+    spec = ModelSettings(name="resnet8", options={"width": 10}).spec(SHAPE, 5)
+    module = build_model(spec).eval()
+    settings = channels(round_to=8)
+    cuts = layer_cuts(module, SHAPE, settings, seed=0)
+    ratios = dict.fromkeys(cuts.layers, 0.0) | {cuts.layers[-1]: 0.5}
+    cut = cuts.without(ratios)
+    assert same(
+        cut, prune_channels(module, SHAPE, settings.model_copy(update={"ratios": ratios}), seed=0)
+    )
+    assert cut.stem.weight.shape[0] == 10
+
+
+def test_a_network_without_channels_to_prune_is_refused_in_the_words_of_pruning():
+    module = nn.Sequential(nn.Flatten(), nn.Linear(144, 5))
+    with pytest.raises(ValueError, match="leads to the logits"):
+        layer_cuts(module, SHAPE, channels(), seed=0)
+
+
 def test_a_share_is_rounded_to_what_can_go():
     cuts = layer_cuts(network(), SHAPE, channels(round_to=8), seed=0)
     stem = cuts.layers[0]
@@ -124,7 +144,12 @@ def test_weights_are_masked_as_pruning_masks_them(scope):
     assert cuts.removed(sparsities) == pytest.approx(zeros / whole, abs=0.02)
     assert cuts.estimated(sparsities) == cuts.removed(sparsities)
     assert (cuts.wanted, cuts.setting) == (0.7, "sparsities")
-    assert all(cuts.nearest(layer, 0.37) == 0.37 for layer in cuts.layers)
+    for layer in cuts.layers:
+        weight = masked.get_submodule(layer).weight
+        competing = weight[0].numel() if scope == "row" else weight.numel()
+        zeros = (weight == 0).flatten(1).sum(1) if scope == "row" else (weight == 0).sum()
+        assert (zeros == round(cuts.nearest(layer, sparsities[layer]) * competing)).all()
+        assert cuts.nearest(layer, 0.9999) < 1
 
 
 @pytest.mark.parametrize("settings", [channels(), weights()])

@@ -53,6 +53,9 @@ def _convert(convert: Callable[[bytes], bytes], source: Path, target: Path, forc
         converted = convert(content)
     except PackingError as error:
         raise click.ClickException(f"{source}: {error}") from error
-    with atomic_write(target) as temporary:
-        temporary.write_bytes(converted)
+    try:
+        with atomic_write(target) as temporary:
+            temporary.write_bytes(converted)
+    except OSError as error:
+        raise click.ClickException(f"{target} can't be written: {error}") from error
     click.echo(f"{target}: {len(converted):,} bytes, of {len(content):,}")

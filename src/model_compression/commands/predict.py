@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from model_compression.deployment import OnnxModelError, OnnxRuntimeClassifier, read_onnx
 from model_compression.evaluation import softmax
@@ -44,10 +44,11 @@ def predict(images: tuple[Path, ...], path: Path, top: int, as_json: bool) -> No
     except (FileNotFoundError, OnnxModelError) as error:
         raise click.ClickException(str(error)) from error
     channels, height, width = classifier.model.input_shape
-    if height != width:
+    if height != width or channels not in (1, 3):
         raise click.ClickException(
-            f"{path} takes images of {height} x {width} pixels; pictures are brought to squares "
-            "alone. Give it arrays instead: docs/how-to/use-the-file.md"
+            f"{path} takes images of {channels} channels and {height} x {width} pixels; pictures "
+            "are brought to grey or RGB squares alone. Give it arrays instead: "
+            "docs/how-to/use-the-file.md"
         )
     pixel_format = PixelFormat(image_size=height, channels=channels)
     unread = []
@@ -55,8 +56,8 @@ def predict(images: tuple[Path, ...], path: Path, top: int, as_json: bool) -> No
         try:
             with Image.open(image) as picture:
                 pixels = fit_image(picture, pixel_format)
-        except (OSError, UnidentifiedImageError, ValueError) as error:
-            unread.append(f"{image}: {error}")
+        except Exception as error:  # decoders of pictures raise nearly anything
+            unread.append(f"{click.format_filename(image)}: {error}")
             continue
         (probabilities,) = softmax(classifier.logits(pixels[None]))
         best = [
@@ -72,8 +73,10 @@ def predict(images: tuple[Path, ...], path: Path, top: int, as_json: bool) -> No
 
 def _as_json(image: Path, best: list[tuple[str, float]]) -> str:
     found = [{"class": name, "probability": round(share, 6)} for name, share in best]
-    return json.dumps({"image": str(image), "predictions": found}, ensure_ascii=False)
+    return json.dumps({"image": str(image), "predictions": found})
 
 
 def _in_words(image: Path, best: list[tuple[str, float]]) -> str:
-    return f"{image}: " + ", ".join(f"{name} ({share:.1%})" for name, share in best)
+    return f"{click.format_filename(image)}: " + ", ".join(
+        f"{name} ({share:.1%})" for name, share in best
+    )

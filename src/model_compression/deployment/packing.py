@@ -21,6 +21,7 @@ a mebibyte, and 2^24 symbols may be coded one by one. What would shrink further 
 """
 
 import hashlib
+import math
 from collections.abc import Iterator
 
 import onnx
@@ -28,6 +29,7 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto
 
 from model_compression.deployment.tensor_cuts import (
+    ELEMENT_BYTES,
     FIELDS,
     WORD,
     WORDS,
@@ -75,8 +77,8 @@ def pack(content: bytes) -> bytes:
     streams = []
     end = symbols = 0
     for place, tensor in _weights(content):
-        cut = _cut(tensor)
-        if cut is None or symbols + symbols_in(cut.kind, cut.fields) > _MOST_SYMBOLS:
+        cut = _cut(tensor, _MOST_SYMBOLS - symbols)
+        if cut is None:
             continue
         symbols += symbols_in(cut.kind, cut.fields)
         plan += _varint(place - end) + bytes([cut.kind])
@@ -124,7 +126,7 @@ def _put_together(head: bytes, streams: "_Reader", size: int) -> bytes:
     """The file; nothing is decoded before all that is to be decoded was found to be allowed."""
     reader = _Reader(head, 0)
     planned = []
-    elements = symbols = 0
+    room, symbols = size, 0
     for _ in range(reader.varint()):
         gap = reader.varint()
         (kind,) = reader.take(1)
@@ -133,9 +135,11 @@ def _put_together(head: bytes, streams: "_Reader", size: int) -> bytes:
         fields = tuple(reader.varint() for _ in range(FIELDS[kind]))
         table = reader.take(WORD.itemsize * fields[1]) if kind == WORDS else b""
         planned.append((gap, Cut(kind, fields, table, b""), reader.varint()))
-        elements += fields[0]
+        if fields[0] * ELEMENT_BYTES[kind] < _SHORTEST:
+            raise ValueError(f"a cut of {fields[0]} elements is never made")
+        room -= fields[0] * ELEMENT_BYTES[kind]
         symbols += symbols_in(kind, fields)
-        if elements > size or symbols > _MOST_SYMBOLS:
+        if room < 0 or symbols > _MOST_SYMBOLS:
             raise ValueError(f"more elements are announced than {size} bytes may have")
     content = bytearray()
     for gap, cut, length in planned:
@@ -152,6 +156,10 @@ def _weights(content: bytes) -> Iterator[tuple[int, TensorProto]]:
         raise PackingError(
             f"Expected an ONNX file to pack; {len(content)} bytes that are none came."
         ) from error
+    if not model.HasField("graph"):
+        raise PackingError(
+            f"Expected an ONNX file to pack; {len(content)} bytes without a graph came."
+        )
     end = 0
     for tensor in model.graph.initializer:
         if len(tensor.raw_data) >= _SHORTEST:
@@ -162,15 +170,27 @@ def _weights(content: bytes) -> Iterator[tuple[int, TensorProto]]:
                 end = place + len(tensor.raw_data)
 
 
-def _cut(tensor: TensorProto) -> Cut | None:
-    kernel = 1
-    for side in tensor.dims[2:]:
-        kernel *= side
-    if tensor.data_type in (TensorProto.INT8, TensorProto.UINT8):
+def _cut(tensor: TensorProto, budget: int) -> Cut | None:
+    """The tensor, coded with at most so many symbols; ``None`` where that is not worth it."""
+    itemsize = _ITEMSIZES.get(tensor.data_type)
+    count = math.prod(tensor.dims)
+    if itemsize is None or count > budget or count * itemsize != len(tensor.raw_data):
+        return None
+    if min(tensor.dims) < 0:
+        return None
+    kernel = math.prod(tensor.dims[2:])
+    if itemsize == 1:
         return cut_bytes(tensor.raw_data, tensor.data_type == TensorProto.INT8, kernel)
-    if tensor.data_type in (TensorProto.FLOAT, TensorProto.INT32):
-        return cut_words(tensor.raw_data, tensor.data_type == TensorProto.FLOAT, kernel)
-    return None
+    return cut_words(tensor.raw_data, tensor.data_type == TensorProto.FLOAT, kernel)
+
+
+_ITEMSIZES: dict[int, int] = {
+    TensorProto.INT8: 1,
+    TensorProto.UINT8: 1,
+    TensorProto.FLOAT: 4,
+    TensorProto.INT32: 4,
+}
+"""Of the types that are coded."""
 
 
 def _digest(body: bytes, content: bytes) -> bytes:

@@ -9,7 +9,13 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from model_compression.deployment.onnx_model import INPUT_NAME, OUTPUT_NAME, OnnxModel, read_onnx
+from model_compression.deployment.onnx_model import (
+    INPUT_NAME,
+    OUTPUT_NAME,
+    OnnxModel,
+    OnnxModelError,
+    read_onnx,
+)
 from model_compression.images import ImageArray
 
 _ERRORS_ONLY = 3
@@ -80,6 +86,7 @@ def open_session(
 
     Raises:
         ValueError: If ``threads`` is negative.
+        OnnxModelError: If ONNX Runtime refuses the file.
     """
     if threads < 0:
         raise ValueError(f"The number of threads must be at least 0; got {threads}.")
@@ -88,4 +95,9 @@ def open_session(
     options.log_severity_level = _ERRORS_ONLY
     if optimized_path is not None:
         options.optimized_model_filepath = str(optimized_path)
-    return onnxruntime.InferenceSession(model.content, options, providers=["CPUExecutionProvider"])
+    try:
+        return onnxruntime.InferenceSession(
+            model.content, options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # its exceptions have no common class of their own
+        raise OnnxModelError(f"ONNX Runtime can't run this file: {error}") from error

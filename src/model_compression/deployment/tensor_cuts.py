@@ -28,8 +28,11 @@ from model_compression.deployment.weight_coding import decode_symbols, encode_sy
 BYTES, WORDS, FLOATS, PLANES = range(4)
 FIELDS = {BYTES: 5, WORDS: 4, FLOATS: 3, PLANES: 2}
 """How many numbers say how a stretch was coded, the first of them the count of its elements."""
+ELEMENT_BYTES = {BYTES: 1, WORDS: 4, FLOATS: 4, PLANES: 4}
+"""What one element takes in the file."""
 WORD = np.dtype("<u4")
 
+_UNKNOWN_SIZE = -1
 _LEVEL = 22
 """Zstandard's strongest: a file is packed once and sent often."""
 _LARGEST_TABLE = 256
@@ -126,6 +129,9 @@ def inflate(frame: bytes, size: int) -> bytes:
         ValueError: If it is none, or holds another number of bytes than ``size``.
     """
     try:
+        # A frame that announces its size would be believed, whatever the limit.
+        if zstandard.frame_content_size(frame) != _UNKNOWN_SIZE:
+            raise ValueError("a frame announces its size, which is never written")
         content = zstandard.ZstdDecompressor().decompress(frame, max_output_size=size + 1)
     except zstandard.ZstdError as error:
         raise ValueError(str(error)) from error

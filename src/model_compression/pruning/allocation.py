@@ -13,6 +13,9 @@ from model_compression.pruning.layer_cuts import Ratios
 Damage = Mapping[str, Mapping[float, float]]
 """By layer, by share that goes, ascending: how much worse the network is without it; growing."""
 
+_ROUNDING = 1e-9
+"""What sums of shares may lack; less than one weight of a billion."""
+
 Removed = Callable[[Ratios], float]
 """What shares of layers take away together, as a share of the target; growing in each."""
 
@@ -42,6 +45,7 @@ def allocate(
     estimated = estimated or removed
     path = _path(damage, estimated)
     most = removed(path[-1])
+    wanted -= _ROUNDING
     if most < wanted:
         raise ValueError(
             f"All that the layers can lose takes away {most:.1%} of the target, but {wanted:.1%} "

@@ -95,12 +95,7 @@ def prune_channels(
         ValueError: If an excluded path or a layer of ``ratios`` leads nowhere, if nothing can be
             pruned or nothing was, or if the network does not work without the channels.
     """
-    groups = prunable_groups(module, input_shape, settings.excluded)
-    if not groups:
-        raise ValueError(
-            "No channel can be pruned: every layer is excluded, leads to the logits, or goes "
-            "through an operator whose channels can't be followed. Take the method weights."
-        )
+    groups = require_groups(prunable_groups(module, input_shape, settings.excluded))
     _require_names(settings.ratios, groups)
     scores = unit_scores_by_group(module, groups, settings.importance, evidence, seed)
     wanted = settings.ratio if ratio is None else ratio
@@ -141,6 +136,20 @@ def prunable_groups(
             ", ".join(group.name for group in groups if group not in able),
         )
     return able
+
+
+def require_groups(groups: list[ChannelGroup]) -> list[ChannelGroup]:
+    """The groups themselves.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    if not groups:
+        raise ValueError(
+            "No channel can be pruned: every layer is excluded, leads to the logits, or goes "
+            "through an operator whose channels can't be followed. Take the method weights."
+        )
+    return groups
 
 
 def unit_scores_by_group(
@@ -217,6 +226,8 @@ def choose(
             scores[group.name], units_to_keep(group, counts[group.name], settings.round_to)
         )
         for group in competing
+        # What is allocated nothing keeps all, though that may be no multiple.
+        if settings.ratios.get(group.name) != 0
     }
 
 

@@ -15,6 +15,7 @@ from model_compression.pruning.channels import (
     ChannelPruningSettings,
     highest,
     prunable_groups,
+    require_groups,
     unit_scores_by_group,
     units_to_keep,
 )
@@ -108,7 +109,7 @@ class ChannelCuts(LayerCuts):
         evidence: Evidence | None,
         latency: Callable[[nn.Module], float] | None,
     ) -> None:
-        groups = prunable_groups(module, input_shape, settings.excluded)
+        groups = require_groups(prunable_groups(module, input_shape, settings.excluded))
         self.wanted = settings.ratio
         self.setting = "ratios"
         self._module = module
@@ -181,11 +182,17 @@ class WeightCuts(LayerCuts):
         self._scores = score_weights(weights, settings.importance, evidence, seed)
         self._names = {_path_of(name): name for name in weights}
         self._sizes = {path: weights[name].numel() for path, name in self._names.items()}
+        by_row = settings.scope == "row"
+        self._competing = {
+            path: weights[name][0].numel() if by_row else weights[name].numel()
+            for path, name in self._names.items()
+        }
         self.layers = tuple(self._names)
 
     def nearest(self, layer: str, ratio: float) -> float:
-        """The ratio itself: a weight is little of a layer."""
-        return ratio
+        """Of the weights that compete, a layer's or each row's, whole ones and never all."""
+        competing = self._competing[layer]
+        return min(round(ratio * competing), competing - 1) / competing
 
     def without(self, ratios: Ratios) -> nn.Module:
         """A copy of the network with zeros."""
@@ -197,7 +204,7 @@ class WeightCuts(LayerCuts):
 
     def removed(self, ratios: Ratios) -> float:
         """Of the weights."""
-        gone = sum(ratio * self._sizes[path] for path, ratio in ratios.items())
+        gone = sum(self.nearest(path, ratio) * self._sizes[path] for path, ratio in ratios.items())
         return gone / sum(self._sizes.values())
 
     def estimated(self, ratios: Ratios) -> float:

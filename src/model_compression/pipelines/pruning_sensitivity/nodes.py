@@ -1,5 +1,6 @@
 """The student's layers: what each bears, and what goes from each to meet the pruning's target."""
 
+import copy
 import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -154,7 +155,7 @@ def _bench(
         layer_cuts(network, shape, settings, training.seed, evidence=evidence, latency=latency),
         evidence,
         latency,
-        lambda each: score(each.to(device), batches),
+        lambda each: score(copy.deepcopy(each).to(device), batches),
     )
 
 
