@@ -6,7 +6,8 @@ labels, chooses its epoch on validation images, and is judged on its ONNX file o
 against each other by turns, on one thread.
 
 A trial whose record is in the folder is left out, so a run that was stopped goes on, and several
-processes may share the work.
+processes may share the work, each with seeds or trials of its own. After a change of what is
+trained, take another folder.
 
     python benchmarks/pruning_study.py train
     python benchmarks/pruning_study.py train --seeds=2 --only=dense,channels_2x
