@@ -221,6 +221,7 @@ def test_pipelines_have_the_stable_names():
         "quantization",
         "reporting",
         "distillation_benchmark",
+        "pruning_sensitivity",
         "without_forgetting",
         "compress",
         "__default__",
