@@ -104,6 +104,9 @@ def trials() -> dict[str, PruningMethod | None]:
         f"channels_3x{ALLOCATED}": channels["channels_3x"],
         **gradual,
         **at_once,
+        "weights_95_early": MaskPruningSettings(
+            method="weights", sparsity=0.95, schedule={"name": "cubic", "end": 0.2}
+        ),
     }
 
 

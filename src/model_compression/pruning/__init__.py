@@ -10,7 +10,6 @@ from model_compression.pruning.channels import (
     prunable_groups,
     prune_channels,
 )
-from model_compression.pruning.costs import network_cost
 from model_compression.pruning.dependencies import channel_groups
 from model_compression.pruning.evidence import Evidence, gather
 from model_compression.pruning.groups import ChannelGroup, Kept, Members
@@ -55,7 +54,6 @@ __all__ = [
     "measure_sensitivity",
     "n_m_masks",
     "needs",
-    "network_cost",
     "prunable_groups",
     "prune_channels",
     "remove_channels",

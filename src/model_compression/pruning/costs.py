@@ -13,42 +13,11 @@ import torch
 from torch import nn
 
 from model_compression.evaluation import count_macs, device_of, evaluating
-from model_compression.pruning.dependencies import channel_groups
 from model_compression.pruning.groups import ChannelGroup, Kept
 from model_compression.pruning.removal import logits_of, remove_channels
 from model_compression.pruning.selection import prunable_layers
 
 Target = Literal["channels", "macs", "parameters", "latency"]
-
-
-def network_cost(
-    module: nn.Module,
-    input_shape: Sequence[int],
-    target: Target,
-    excluded: Sequence[str] = (),
-    latency: Callable[[nn.Module], float] | None = None,
-) -> float:
-    """What of a network ``ratio`` is a share of.
-
-    Channels count where they can be pruned; multiply-accumulates and parameters in the whole
-    network; the time is what ``latency`` says.
-
-    Raises:
-        ValueError: If the target is ``latency`` and there is nothing to measure it.
-    """
-    if target == "channels":
-        groups = channel_groups(module, input_shape, excluded)
-        return float(sum(group.channels for group in groups))
-    if target == "parameters":
-        return float(sum(parameter.numel() for parameter in module.parameters()))
-    if target == "macs":
-        channels, height, width = input_shape
-        return float(count_macs(module, (channels, height, width)))
-    if latency is None:
-        raise ValueError(
-            "target: latency needs something that times a network; expected latency, got None"
-        )
-    return latency(module)
 
 
 class RelativeCosts:
@@ -99,7 +68,16 @@ class RelativeCosts:
         if self._target == "channels":
             # To find the groups of a narrower network takes numbers; these are known.
             return sum(_units(group, kept) * group.width for group in self._groups)
-        return network_cost(module, self._input_shape, self._target, (), self._latency)
+        if self._target == "parameters":
+            return float(sum(parameter.numel() for parameter in module.parameters()))
+        if self._target == "macs":
+            channels, height, width = self._input_shape
+            return float(count_macs(module, (channels, height, width)))
+        if self._latency is None:
+            raise ValueError(
+                "target: latency needs something that times a network; expected latency, got None"
+            )
+        return self._latency(module)
 
 
 class WeightCosts:
