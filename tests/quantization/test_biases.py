@@ -4,10 +4,8 @@ import torch
 from model_compression.models import ModelSettings, build_model
 from model_compression.quantization import calibrate, prepare_qat
 from model_compression.quantization.biases import round_biases
-from model_compression.quantization.fake_quantize import (
-    ActivationFakeQuantize,
-    PerChannelWeightFakeQuantize,
-)
+from model_compression.quantization.fake_quantize import ActivationFakeQuantize
+from model_compression.quantization.weight_quantizers import LargestWeightQuantizer
 
 SHAPE = (1, 12, 12)
 
@@ -31,7 +29,7 @@ def steps_and_biases(graph):
         if node.op == "call_function" and len(node.args) > 2 and "bias" in str(node.args[2]):
             activation, weight = (graph.get_submodule(str(arg.target)) for arg in node.args[:2])
             assert isinstance(activation, ActivationFakeQuantize)
-            assert isinstance(weight, PerChannelWeightFakeQuantize)
+            assert isinstance(weight, LargestWeightQuantizer)
             scale, _ = activation.calculate_qparams()
             yield scale * weight.scale, graph.get_parameter(str(node.args[2].target))
 

@@ -6,12 +6,9 @@ from torchao.quantization.pt2e import (
     MovingAveragePerChannelMinMaxObserver,
 )
 
-from model_compression.quantization.fake_quantize import (
-    SMALLEST_SCALE,
-    ActivationFakeQuantize,
-    PerChannelWeightFakeQuantize,
-)
+from model_compression.quantization.fake_quantize import SMALLEST_SCALE, ActivationFakeQuantize
 from model_compression.quantization.formula import affine_grid, fake_quantize, symmetric_grid
+from model_compression.quantization.weight_quantizers import LargestWeightQuantizer
 
 
 def activation_quantizer(averaging: float = 0.01) -> ActivationFakeQuantize:
@@ -24,9 +21,11 @@ def activation_quantizer(averaging: float = 0.01) -> ActivationFakeQuantize:
     )
 
 
-def weight_quantizer(bits: int = 8) -> PerChannelWeightFakeQuantize:
+def weight_quantizer(bits: int = 8) -> LargestWeightQuantizer:
     largest = 2 ** (bits - 1) - 1
-    return PerChannelWeightFakeQuantize(
+    return LargestWeightQuantizer(
+        bits=bits,
+        sharing="channel",
         quant_min=-largest,
         quant_max=largest,
         dtype=torch.int8,

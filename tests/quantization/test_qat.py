@@ -8,13 +8,13 @@ from model_compression.models import ModelSettings, build_model
 from model_compression.quantization.biases import round_biases
 from model_compression.quantization.qat import (
     QatModel,
-    QuantizationSettings,
     calibrate,
     convert,
     freeze,
     prepare_qat,
     restore,
 )
+from model_compression.quantization.settings import QatSettings
 
 SHAPE = (1, 8, 8)
 
@@ -144,7 +144,7 @@ def test_dropout_drops_in_training_only():
 
 
 def test_ranges_freeze_after_the_epoch_that_the_settings_name(model):
-    settings = QuantizationSettings(freeze_ranges_after_epoch=2)
+    settings = QatSettings(freeze_ranges_after_epoch=2)
 
     def moves(epoch: int) -> bool:
         freeze(model, epoch, settings)
@@ -154,7 +154,7 @@ def test_ranges_freeze_after_the_epoch_that_the_settings_name(model):
         return before != [quantizer.high.item() for quantizer in model.activation_quantizers()]
 
     assert [moves(epoch) for epoch in (0, 1, 2, 3, 0)] == [True, True, False, False, True]
-    freeze(model, 50, QuantizationSettings(freeze_ranges_after_epoch=None))
+    freeze(model, 50, QatSettings(freeze_ranges_after_epoch=None))
     assert all(quantizer.observer_enabled.item() for quantizer in model.activation_quantizers())
 
 
@@ -167,10 +167,11 @@ def test_the_state_comes_back_bit_for_bit(model):
         assert torch.equal(restored(images()), model.eval()(images()))
 
 
-def test_the_number_of_bits_comes_back_with_the_state():
-    prepared = prepare_qat(network(), SHAPE, QuantizationSettings(weight_bits=3))
+def test_a_grid_of_few_bits_comes_back_with_the_state():
+    settings = QatSettings(weight_bits=3)
+    prepared = prepare_qat(network(), SHAPE, settings)
     calibrate(prepared, [images()])
-    restored = restore(network(), SHAPE, state(prepared))
+    restored = restore(network(), SHAPE, state(prepared), settings)
     with torch.no_grad():
         assert torch.equal(restored(images()), prepared.eval()(images()))
     converted = convert(restored)
@@ -184,7 +185,7 @@ def test_a_state_of_another_network_is_refused(model):
 
 
 def test_a_float_state_is_refused():
-    with pytest.raises(ValueError, match="weight_bits"):
+    with pytest.raises(ValueError, match="those of this network"):
         restore(network(), SHAPE, network().state_dict())
 
 
@@ -237,4 +238,4 @@ def test_a_step_works_under_autocast():
 )
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        QuantizationSettings(**wrong)
+        QatSettings(**wrong)

@@ -10,7 +10,7 @@ from model_compression.models import (
     build_with_weights,
 )
 from model_compression.quantization import (
-    QuantizationSettings,
+    QatSettings,
     calibrate,
     convert,
     load_quantized,
@@ -20,7 +20,8 @@ from model_compression.quantization import (
 SHAPE = (1, 12, 12)
 
 
-def checkpoint_of(spec, weights, graph) -> Checkpoint:
+def checkpoint_of(spec, weights, graph, settings=None) -> Checkpoint:
+    settings = settings or QatSettings()
     return Checkpoint(
         spec=spec,
         weights={name: value.clone() for name, value in weights.items()},
@@ -29,6 +30,7 @@ def checkpoint_of(spec, weights, graph) -> Checkpoint:
         classes=("a", "b", "c"),
         normalization=Normalization(mean=(0.5,), std=(0.5,)),
         graph=graph,
+        details={"quantization": settings.model_dump(mode="json")},
     )
 
 
@@ -45,11 +47,12 @@ def narrowed(name: str):
 @pytest.mark.parametrize("name", ["net", "resnet8", "wrn_10_2"])
 def test_a_pruned_and_quantized_network_comes_back_from_its_checkpoint_alone(name):
     spec, module = narrowed(name)
-    model = prepare_qat(module, SHAPE, QuantizationSettings(weight_bits=6))
+    settings = QatSettings(weight_bits=6)
+    model = prepare_qat(module, SHAPE, settings)
     images = torch.randn(4, *SHAPE)
     calibrate(model, [images])
     model.eval()
-    loaded = load_quantized(checkpoint_of(spec, model.state_dict(), "qat"))
+    loaded = load_quantized(checkpoint_of(spec, model.state_dict(), "qat", settings))
     with torch.no_grad():
         assert torch.equal(loaded(images), convert(model)(images))
     assert not loaded.training

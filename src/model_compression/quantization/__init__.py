@@ -8,23 +8,44 @@ from model_compression.quantization.formula import (
     quantize,
     symmetric_grid,
 )
+from model_compression.quantization.post_training import quantize_after_training
 from model_compression.quantization.qat import (
     QatModel,
-    QuantizationSettings,
     calibrate,
     convert,
     freeze,
     prepare_qat,
     restore,
 )
-from model_compression.quantization.stored import load_quantized
+from model_compression.quantization.settings import (
+    FLOAT_BITS,
+    Guard,
+    PostTrainingSettings,
+    QatSettings,
+    QuantizationMethod,
+    StaticSettings,
+    WeightOnlySettings,
+    WeightSettings,
+)
+from model_compression.quantization.stored import (
+    load_quantized,
+    regrid_checkpoint,
+    restore_checkpoint,
+)
 from model_compression.quantization.u8s8 import U8S8Quantizer
 
 __all__ = [
+    "FLOAT_BITS",
     "Grid",
+    "Guard",
+    "PostTrainingSettings",
     "QatModel",
-    "QuantizationSettings",
+    "QatSettings",
+    "QuantizationMethod",
+    "StaticSettings",
     "U8S8Quantizer",
+    "WeightOnlySettings",
+    "WeightSettings",
     "affine_grid",
     "calibrate",
     "convert",
@@ -34,6 +55,9 @@ __all__ = [
     "load_quantized",
     "prepare_qat",
     "quantize",
+    "quantize_after_training",
+    "regrid_checkpoint",
     "restore",
+    "restore_checkpoint",
     "symmetric_grid",
 ]

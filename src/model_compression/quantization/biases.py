@@ -9,10 +9,8 @@ import torch
 from torch.fx import GraphModule, Node
 
 from model_compression.quantization.capture import CONVOLUTIONS, LINEAR
-from model_compression.quantization.fake_quantize import (
-    ActivationFakeQuantize,
-    PerChannelWeightFakeQuantize,
-)
+from model_compression.quantization.fake_quantize import ActivationFakeQuantize
+from model_compression.quantization.weight_quantizers import WeightQuantizer
 
 
 def round_biases(graph_module: GraphModule) -> None:
@@ -33,7 +31,7 @@ def round_biases(graph_module: GraphModule) -> None:
         bias = node.args[2]
         if (
             isinstance(activation, ActivationFakeQuantize)
-            and isinstance(weight, PerChannelWeightFakeQuantize)
+            and isinstance(weight, WeightQuantizer)
             and isinstance(bias, Node)
             and len(bias.users) == 1
         ):

@@ -59,6 +59,19 @@ def capture(module: nn.Module, input_shape: Sequence[int]) -> GraphModule:
     return graph_module
 
 
+def layer_paths(graph_module: GraphModule) -> list[str]:
+    """Paths of the layers that have a stored weight, in the order in which they are run."""
+    layers = (n for n in graph_module.graph.nodes if n.target in (*CONVOLUTIONS, LINEAR))
+    paths = (layer_path(layer.args[1]) for layer in layers)
+    return list(dict.fromkeys(path for path in paths if path is not None))
+
+
+def layer_path(weight: object) -> str | None:
+    """The path of the layer whose weight a node reads; ``None`` if it reads no stored one."""
+    is_stored = isinstance(weight, Node) and weight.op == "get_attr"
+    return _owner(weight) if is_stored else None
+
+
 def fold_batch_norms(graph_module: GraphModule) -> None:
     """Folds every batch norm that has running statistics into a layer, in place.
 

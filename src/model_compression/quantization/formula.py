@@ -1,6 +1,7 @@
 """The formula of uniform quantization, plainly: ``q(x) = (clamp(round(x / s) + z) - z) * s``.
 
-Knows numbers only. It is the reference that the training's fake quantizers are held to.
+Knows numbers only; how a range is chosen is ``ranges``' business. It is the reference that the
+training's fake quantizers are held to.
 """
 
 from dataclasses import dataclass
@@ -23,40 +24,65 @@ class Grid:
     largest: int
 
 
-def symmetric_grid(x: Tensor, bits: int = 8, axis: int | None = None) -> Grid:
-    """The grid around zero that just covers ``x``: ``s = max|x| / (2^(bits-1) - 1)``, z = 0.
+def symmetric_grid(
+    x: Tensor, bits: int = 8, axis: int | None = None, limits: Tensor | None = None
+) -> Grid:
+    """The grid around zero that covers ``x``: ``s = limit / (2^(bits-1) - 1)``, z = 0.
 
     Args:
         x: Floats, at least one; an all-zero range gets the scale 1.
         bits: 2 to 16; the integers are ``-(2^(bits-1) - 1)`` to ``2^(bits-1) - 1``.
         axis: The channels' axis for a grid a channel; None for one a tensor.
+        limits: Where ``|x|`` is clipped, at least 0, as ``ranges.symmetric_limits`` chooses it:
+            shape () for a tensor, (C,) for its channels. ``max|x|`` if left out.
 
     Raises:
-        ValueError: If ``bits`` is out of range or ``x`` is empty or not finite.
+        ValueError: If ``bits`` is out of range, ``x`` is empty or not finite, or ``limits`` are not
+            limits of it.
     """
     _check(x, bits)
     largest = 2 ** (bits - 1) - 1
-    low, high = _extremes(x, axis)
-    scale = _nonzero(torch.maximum(-low, high) / largest)
+    if limits is None:
+        low, high = _extremes(x, axis)
+        limits = torch.maximum(-low, high)
+    else:
+        limits = _beside(x, axis, limits)
+        if (limits < 0).any():
+            raise ValueError(f"|x| is clipped at 0 or more; a limit is {limits.min().item()}.")
+    scale = _nonzero(limits / largest)
     return Grid(scale, torch.zeros_like(scale), -largest, largest)
 
 
-def affine_grid(x: Tensor, bits: int = 8, axis: int | None = None) -> Grid:
-    """The grid that just covers ``x`` and zero: ``s = (max - min) / (2^bits - 1)``.
+def affine_grid(
+    x: Tensor,
+    bits: int = 8,
+    axis: int | None = None,
+    limits: tuple[Tensor, Tensor] | None = None,
+) -> Grid:
+    """The grid that covers ``x`` and zero: ``s = (high - low) / (2^bits - 1)``.
 
-    ``z = round(-min / s)``, so zero is represented exactly. The integers are 0 to ``2^bits - 1``.
+    ``z = round(-low / s)``, so zero is represented exactly. The integers are 0 to ``2^bits - 1``.
 
     Args:
         x: Floats, at least one; an all-zero range gets the scale 1.
         bits: 2 to 16.
         axis: The channels' axis for a grid a channel; None for one a tensor.
+        limits: Where ``x`` is clipped, (low, high), as ``ranges.affine_limits`` chooses it; shape
+            () each for a tensor, (C,) for its channels. Its minimum and maximum if left out. Zero
+            is covered in any case.
 
     Raises:
-        ValueError: If ``bits`` is out of range or ``x`` is empty or not finite.
+        ValueError: If ``bits`` is out of range, ``x`` is empty or not finite, or ``limits`` are not
+            limits of it.
     """
     _check(x, bits)
     largest = 2**bits - 1
-    low, high = _extremes(x, axis)
+    if limits is None:
+        low, high = _extremes(x, axis)
+    else:
+        low, high = (_beside(x, axis, limit) for limit in limits)
+        if (low > high).any():
+            raise ValueError("x is clipped from low to high; a low limit lies above its high one.")
     low, high = low.clamp(max=0.0), high.clamp(min=0.0)
     # Each end is divided first: the difference of two large floats may overflow.
     scale = _nonzero(high / largest - low / largest)
@@ -98,6 +124,19 @@ def _extremes(x: Tensor, axis: int | None) -> tuple[Tensor, Tensor]:
         return x.amin(), x.amax()
     others = [dimension for dimension in range(x.ndim) if dimension != axis % x.ndim]
     return x.amin(others, keepdim=True), x.amax(others, keepdim=True)
+
+
+def _beside(x: Tensor, axis: int | None, limits: Tensor) -> Tensor:
+    """``limits``, one for all or one a channel, ready to broadcast against ``x``."""
+    expected = () if axis is None else (x.shape[axis],)
+    if limits.shape != expected or not torch.isfinite(limits).all():
+        raise ValueError(
+            f"A tensor of shape {tuple(x.shape)} takes finite limits of shape {expected} for "
+            f"axis={axis}; these are of shape {tuple(limits.shape)}: {limits}."
+        )
+    if axis is None:
+        return limits
+    return limits.reshape([-1 if at == axis % x.ndim else 1 for at in range(x.ndim)])
 
 
 def _nonzero(scale: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Quantization-aware training: a float network in, a trainable one on the int8 grid, int8 out.
+"""A float network in, the same on its grid, trainable or not, and the integer one out.
 
 Knows graphs and ranges; the training loop, the objective and the file format are others' business.
 
@@ -11,36 +11,20 @@ import copy
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from model_compression.evaluation import device_of
-from model_compression.parameters import Parameters
 from model_compression.quantization._torchao import convert_pt2e, prepare_qat_pt2e
 from model_compression.quantization.biases import round_biases
-from model_compression.quantization.capture import DROPOUTS, capture
-from model_compression.quantization.fake_quantize import (
-    ActivationFakeQuantize,
-    PerChannelWeightFakeQuantize,
-)
-from model_compression.quantization.u8s8 import U8S8Quantizer
-
-
-class QuantizationSettings(Parameters):
-    """How a network is brought to 8-bit integers."""
-
-    method: Literal["qat"] = "qat"
-    """Quantization-aware training."""
-    weight_bits: int = Field(default=8, ge=2, le=8)
-    """Bits of a weight. 7 avoids the saturation that x86 CPUs without VNNI have at 8."""
-    averaging: float = Field(default=0.01, gt=0, le=1)
-    """Weight of the newest batch in the moving range of an activation."""
-    freeze_ranges_after_epoch: int | None = Field(default=1, ge=0)
-    """Epochs after which the activations' ranges stand still; null: they always follow."""
+from model_compression.quantization.capture import DROPOUTS, capture, layer_path, layer_paths
+from model_compression.quantization.fake_quantize import ActivationFakeQuantize
+from model_compression.quantization.ranges import RangeCollector, RangeMethod
+from model_compression.quantization.settings import QatSettings, WeightSettings
+from model_compression.quantization.u8s8 import Grids, U8S8Quantizer
+from model_compression.quantization.weight_quantizers import WeightQuantizer
 
 
 class QatModel(nn.Module):
@@ -50,16 +34,12 @@ class QatModel(nn.Module):
     ranges; an evaluation changes no state.
 
     Args:
-        prepared: A graph with fake quantizers, as ``prepare_qat`` makes it.
-        weight_bits: Bits of a weight; kept in the state, so that a file says on which grid it is.
+        prepared: A graph with fake quantizers, as ``prepare`` makes it.
     """
 
-    weight_bits: Tensor
-
-    def __init__(self, prepared: GraphModule, weight_bits: int) -> None:
+    def __init__(self, prepared: GraphModule) -> None:
         super().__init__()
         self.prepared = prepared
-        self.register_buffer("weight_bits", torch.tensor(weight_bits))
         self.train()
 
     def forward(self, images: Tensor) -> Tensor:
@@ -70,7 +50,7 @@ class QatModel(nn.Module):
         """Switches between training and evaluation."""
         self.training = mode
         for module in self.prepared.modules():
-            if isinstance(module, ActivationFakeQuantize | PerChannelWeightFakeQuantize):
+            if isinstance(module, ActivationFakeQuantize | WeightQuantizer):
                 module.train(mode)
         _set_dropout(self.prepared, mode)
         return self
@@ -86,33 +66,76 @@ class QatModel(nn.Module):
             if isinstance(module, ActivationFakeQuantize):
                 yield module
 
+    def weight_quantizers(self) -> dict[str, WeightQuantizer]:
+        """The quantizers of weights, by their layer's path, in the graph's order."""
+        return {path: quantizer for path, quantizer, _ in _weights(self.prepared)}
+
 
 def prepare_qat(
     module: nn.Module,
     input_shape: Sequence[int],
-    settings: QuantizationSettings | None = None,
+    settings: WeightSettings | None = None,
 ) -> QatModel:
-    """A trainable int8 version of ``module``, which is left as it is.
+    """A trainable version of ``module`` on its grid; ``module`` is left as it is.
 
-    Its ranges are unknown yet: ``calibrate`` sets them, or the first training batches do.
+    The ranges of activations are unknown yet: ``calibrate`` sets them, or the first training
+    batches do.
 
     Args:
         module: The float network.
         input_shape: (C, H, W) of one image.
-        settings: The defaults if left out.
+        settings: Quantization-aware training to 8 bits if left out.
 
     Raises:
-        ValueError: If the network cannot be captured as one graph.
+        ValueError: If the network cannot be captured as one graph, or if the settings name a layer
+            that it does not have.
     """
-    settings = settings or QuantizationSettings()
-    graph_module = capture(module, input_shape)
-    quantizer = U8S8Quantizer(settings.weight_bits, settings.averaging)
+    return prepare(capture(module, input_shape), settings or QatSettings())
+
+
+def prepare(graph_module: GraphModule, settings: WeightSettings) -> QatModel:
+    """The network of a captured graph on its grid.
+
+    Args:
+        graph_module: As ``capture`` gives it; it is used up.
+        settings: Which grid each layer gets.
+
+    Raises:
+        ValueError: If the settings name a layer that it does not have.
+    """
+    device = device_of(graph_module)
+    grids = grids_of(graph_module, settings)
+    quantizer = U8S8Quantizer(
+        grids,
+        settings.averaging if isinstance(settings, QatSettings) else 1.0,
+        # Where all weights are floats, an addition between them has nothing to be fast for.
+        settings.activations != "none" and any(grids.values()),
+    )
     with _undisturbed():
         prepared = prepare_qat_pt2e(graph_module, quantizer)
-    return QatModel(prepared, settings.weight_bits).to(device_of(module))
+    model = QatModel(prepared).to(device)
+    for _, weight_quantizer, weight in _weights(prepared):
+        weight_quantizer.begin(weight)
+    return model
 
 
-def freeze(model: QatModel, epoch: int, settings: QuantizationSettings) -> None:
+def grids_of(graph_module: GraphModule, settings: WeightSettings) -> Grids:
+    """The grid of each layer of a captured graph.
+
+    Raises:
+        ValueError: If the settings name a layer that it does not have.
+    """
+    layers = layer_paths(graph_module)
+    unknown = sorted(set(settings.bits) - set(layers))
+    if unknown:
+        raise ValueError(
+            f"bits are given for {', '.join(unknown)}, but the network has no such layer; it has "
+            f"{', '.join(layers)}"
+        )
+    return {layer: settings.grid(layer, layer in (layers[0], layers[-1])) for layer in layers}
+
+
+def freeze(model: QatModel, epoch: int, settings: QatSettings) -> None:
     """Before an epoch: freezes the ranges or lets them follow, as the settings want it then.
 
     Args:
@@ -124,22 +147,30 @@ def freeze(model: QatModel, epoch: int, settings: QuantizationSettings) -> None:
     model.freeze_ranges(limit is not None and epoch >= limit)
 
 
-def calibrate(model: QatModel, batches: Iterable[Tensor]) -> None:
+def calibrate(
+    model: QatModel, batches: Iterable[Tensor], method: RangeMethod | None = None
+) -> None:
     """Sets the activations' ranges from the float network's activations on ``batches``.
 
     Args:
         model: The prepared network; its weights stay as they are, its mode too.
         batches: Normalised images, each (N, C, H, W).
+        method: What of an activation its range covers; ``None``: the mean over the batches of its
+            smallest and its largest value, which quantization-aware training goes on from.
 
     Raises:
         ValueError: If there is no batch.
     """
     was_training = model.training
     model.eval()
-    _enable_rounding(model, False)
-    for quantizer in model.activation_quantizers():
-        quantizer.train()
-        quantizer.enable_observer()
+    enable_rounding(model, False)
+    collectors = {quantizer: RangeCollector() for quantizer in model.activation_quantizers()}
+    for quantizer, collector in collectors.items():
+        if method is None:
+            quantizer.train()
+            quantizer.enable_observer()
+        else:
+            quantizer.collect = collector.update
     seen = 0
     try:
         with torch.no_grad():
@@ -147,14 +178,21 @@ def calibrate(model: QatModel, batches: Iterable[Tensor]) -> None:
                 model(images)
                 seen += 1
     finally:
-        _enable_rounding(model, True)
+        for quantizer in collectors:
+            quantizer.collect = None
+        enable_rounding(model, True)
         model.train(was_training)
     if seen == 0:
         raise ValueError("Calibration needs at least one batch of images; it was given none.")
+    if method is not None:
+        for quantizer, collector in collectors.items():
+            quantizer.set_range(*collector.range(method))
 
 
 def convert(model: QatModel) -> GraphModule:
     """The network with int8 weights and explicit quantize and dequantize operators, for export.
+
+    A weight of few bits is an int8 one of few different values.
 
     Its logits are those of ``model.eval()`` but for the biases, which are rounded to the steps that
     int8 kernels add up in (see ``biases``). ``model`` is left as it is. The graph is in evaluation
@@ -170,7 +208,7 @@ def convert(model: QatModel) -> GraphModule:
         )
     with _undisturbed():
         prepared = copy.deepcopy(model).eval().prepared
-        _refresh_weight_scales(prepared)
+        _put_weights_on_grid(prepared)
         round_biases(prepared)
         _remove_dropout(prepared)
         converted = convert_pt2e(prepared)
@@ -182,7 +220,10 @@ def convert(model: QatModel) -> GraphModule:
 
 
 def restore(
-    module: nn.Module, input_shape: Sequence[int], weights: Mapping[str, Tensor]
+    module: nn.Module,
+    input_shape: Sequence[int],
+    weights: Mapping[str, Tensor],
+    settings: WeightSettings | None = None,
 ) -> QatModel:
     """Prepares ``module`` afresh and gives it the state of a trained ``QatModel``, bit for bit.
 
@@ -190,6 +231,7 @@ def restore(
         module: A float network with the shapes of the one that was prepared; its values are moot.
         input_shape: (C, H, W) of one image.
         weights: ``QatModel.state_dict()`` of the trained network.
+        settings: Those that it was prepared with.
 
     Returns:
         The network in evaluation mode.
@@ -197,22 +239,55 @@ def restore(
     Raises:
         ValueError: If the weights belong to another network.
     """
-    bits = weights.get("weight_bits")
-    if bits is None:
-        raise ValueError(
-            "These weights are not those of a network prepared for quantization: expected a tensor "
-            f"weight_bits among them, and there are {len(weights)} others. A float network's are "
-            "rebuilt by the models room."
-        )
-    model = prepare_qat(module, input_shape, QuantizationSettings(weight_bits=int(bits)))
+    model = prepare_qat(module, input_shape, settings)
     try:
         model.load_state_dict(dict(weights), strict=True)
     except RuntimeError as error:
         raise ValueError(
             "These weights are not those of this network prepared for quantization; give the float "
-            f"network that the quantized one was made from. {error}"
+            "network that the quantized one was made from, and its settings. "
+            f"{error}"
         ) from error
     return model.eval()
+
+
+@torch.no_grad()
+def regrid(
+    model: QatModel, module: nn.Module, input_shape: Sequence[int], settings: WeightSettings
+) -> QatModel:
+    """The same weights and ranges under other settings, in evaluation mode.
+
+    A layer whose grid stays keeps its steps; one with another grid begins with those that suit its
+    weights.
+
+    Args:
+        model: The network as it is.
+        module: A float network with the shapes of the one that was prepared; its values are moot.
+        input_shape: (C, H, W) of one image.
+        settings: The other ones.
+
+    Raises:
+        ValueError: If the settings name a layer that the network does not have.
+    """
+    changed = prepare_qat(module, input_shape, settings)
+    learned = dict(model.prepared.named_parameters())
+    owned = {
+        id(value) for each in changed.weight_quantizers().values() for value in each.parameters()
+    }
+    for name, parameter in changed.prepared.named_parameters():
+        if id(parameter) not in owned:
+            parameter.copy_(learned[name])
+    steps = model.weight_quantizers()
+    for path, quantizer, weight in _weights(changed.prepared):
+        before = steps.get(path)
+        quantizer.begin(weight)
+        if type(before) is type(quantizer) and before.bits == quantizer.bits:
+            quantizer.load_state_dict(before.state_dict())
+    ranges = _ranges(model.prepared)
+    for name, activation in _ranges(changed.prepared).items():
+        # Torchao numbers its modules; what each observes keeps its name.
+        activation.load_state_dict(ranges[name].state_dict())
+    return changed.eval()
 
 
 @contextmanager
@@ -223,9 +298,10 @@ def _undisturbed() -> Iterator[None]:
         yield
 
 
-def _enable_rounding(model: QatModel, enabled: bool) -> None:
+def enable_rounding(model: QatModel, enabled: bool) -> None:
+    """Lets the network compute on its grid, or in floats."""
     for module in model.prepared.modules():
-        if isinstance(module, ActivationFakeQuantize | PerChannelWeightFakeQuantize):
+        if isinstance(module, ActivationFakeQuantize | WeightQuantizer):
             module.enable_fake_quant(enabled)
 
 
@@ -248,12 +324,30 @@ def _remove_dropout(graph_module: GraphModule) -> None:
     graph_module.recompile()
 
 
-def _refresh_weight_scales(graph_module: GraphModule) -> None:
-    """Measures the weights as they are now; the last forward pass saw them a step earlier."""
+def _put_weights_on_grid(graph_module: GraphModule) -> None:
+    """Makes each weight what it is rounded to, so that an even grid of its steps holds it."""
+    for _, quantizer, weight in _weights(graph_module):
+        with torch.no_grad():
+            weight.copy_(quantizer(weight))
+
+
+def _weights(graph_module: GraphModule) -> Iterator[tuple[str, WeightQuantizer, nn.Parameter]]:
+    """Each quantized weight with its layer's path and what rounds it, in the graph's order."""
     for node in graph_module.graph.nodes:
         if node.op != "call_module":
             continue
         quantizer = graph_module.get_submodule(str(node.target))
-        if isinstance(quantizer, PerChannelWeightFakeQuantize):
-            weight = node.args[0]
-            quantizer(graph_module.get_parameter(str(weight.target)))
+        path = layer_path(node.args[0]) if node.args else None
+        if isinstance(quantizer, WeightQuantizer) and path is not None:
+            yield path, quantizer, graph_module.get_parameter(str(node.args[0].target))
+
+
+def _ranges(graph_module: GraphModule) -> dict[str, ActivationFakeQuantize]:
+    """By the name of the node that each observes, what rounds activations."""
+    found = {}
+    for node in graph_module.graph.nodes:
+        if node.op == "call_module":
+            quantizer = graph_module.get_submodule(str(node.target))
+            if isinstance(quantizer, ActivationFakeQuantize):
+                found[node.args[0].name] = quantizer
+    return found

@@ -6,23 +6,48 @@ Knows checkpoints and how a prepared network's tensors are named; files are the 
 from collections.abc import Mapping, Sequence
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from model_compression.models import Checkpoint, CheckpointError, build_model, build_with_weights
 from model_compression.quantization.capture import norm_owners
-from model_compression.quantization.qat import convert, restore
+from model_compression.quantization.qat import QatModel, convert, regrid, restore
+from model_compression.quantization.settings import QuantizationMethod, WeightSettings
 
 _PREFIX = "prepared."
+_METHOD: TypeAdapter[WeightSettings] = TypeAdapter(QuantizationMethod)
 
 
 def load_quantized(checkpoint: Checkpoint) -> GraphModule:
     """The int8 network of a ``qat`` checkpoint, ready for export, in evaluation mode on the CPU.
 
     Raises:
-        CheckpointError: If the checkpoint holds a float network.
+        CheckpointError: If the checkpoint holds a float network, or does not say how it was
+            quantized.
         ValueError: If its weights are not those of its spec's network prepared for quantization.
     """
+    return convert(restore_checkpoint(checkpoint))
+
+
+def restore_checkpoint(checkpoint: Checkpoint) -> QatModel:
+    """The network of a ``qat`` checkpoint on its grid, not yet converted; raises the same."""
+    return restore(
+        _stand_in(checkpoint),
+        checkpoint.spec.input_shape,
+        checkpoint.weights,
+        settings_of(checkpoint),
+    )
+
+
+def regrid_checkpoint(
+    checkpoint: Checkpoint, model: QatModel, settings: WeightSettings
+) -> QatModel:
+    """The network that ``restore_checkpoint`` has given, under other settings (``regrid``)."""
+    return regrid(model, _stand_in(checkpoint), checkpoint.spec.input_shape, settings)
+
+
+def _stand_in(checkpoint: Checkpoint) -> nn.Module:
     if checkpoint.graph != "qat":
         raise CheckpointError(
             f"the {checkpoint.stage} checkpoint holds a float network, not one prepared for "
@@ -31,10 +56,22 @@ def load_quantized(checkpoint: Checkpoint) -> GraphModule:
     spec = checkpoint.spec
     with torch.random.fork_rng(devices=[]):
         unpruned = build_model(spec)
-    stand_in = build_with_weights(
-        spec, float_stand_in(unpruned, spec.input_shape, checkpoint.weights)
-    )
-    return convert(restore(stand_in, spec.input_shape, checkpoint.weights))
+    return build_with_weights(spec, float_stand_in(unpruned, spec.input_shape, checkpoint.weights))
+
+
+def settings_of(checkpoint: Checkpoint) -> WeightSettings:
+    """How the network of a checkpoint was quantized.
+
+    Raises:
+        CheckpointError: If the checkpoint does not say.
+    """
+    try:
+        return _METHOD.validate_python(checkpoint.details["quantization"])
+    except (KeyError, ValidationError) as error:
+        raise CheckpointError(
+            f"the {checkpoint.stage} checkpoint does not say how it was quantized ({error}): run "
+            "the quantization pipeline again"
+        ) from error
 
 
 def float_stand_in(

@@ -15,7 +15,7 @@ operation the quantized inputs and output that ONNX Runtime looks for around it:
 Everything else stays float.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch.fx import GraphModule, Node
@@ -26,10 +26,22 @@ from model_compression.quantization._torchao import (
     Quantizer,
     SharedQuantizationSpec,
 )
-from model_compression.quantization.capture import CONVOLUTIONS, DROPOUTS, LINEAR, aten
-from model_compression.quantization.fake_quantize import (
-    ActivationFakeQuantize,
-    PerChannelWeightFakeQuantize,
+from model_compression.quantization.capture import (
+    CONVOLUTIONS,
+    DROPOUTS,
+    LINEAR,
+    aten,
+    layer_path,
+)
+from model_compression.quantization.fake_quantize import ActivationFakeQuantize
+from model_compression.quantization.settings import GridKind, WeightGrid
+from model_compression.quantization.weight_quantizers import (
+    LARGEST_INTEGER,
+    CodebookQuantizer,
+    FixedStepQuantizer,
+    LargestWeightQuantizer,
+    LearnedStepQuantizer,
+    WeightQuantizer,
 )
 
 ANNOTATION = "quantization_annotation"
@@ -59,31 +71,38 @@ _SAME_VALUES = (
 )
 
 
+_QUANTIZERS: dict[GridKind, type[WeightQuantizer]] = {
+    "max": LargestWeightQuantizer,
+    "fixed": FixedStepQuantizer,
+    "learned": LearnedStepQuantizer,
+    "codebook": CodebookQuantizer,
+}
+
+Grids = Mapping[str, WeightGrid | None]
+"""By a layer's path: the grid of its weights, or ``None`` where they stay floats."""
+
+
 class U8S8Quantizer(Quantizer):  # type: ignore[misc]
-    """Annotates a captured graph for torchao's PT2E: u8 activations, s8 weights per channel.
+    """Annotates a captured graph for torchao's PT2E: u8 activations, s8 weights.
 
     Args:
-        weight_bits: Bits of a weight, 2 to 8; integers from ``-(2**(bits-1) - 1)`` to its negative.
+        grids: Of every layer of the graph (``layer_paths``).
         averaging: Weight of the newest batch in the activations' moving ranges, in (0, 1].
+        quantize_activations: Whether activations are quantized; otherwise weights alone are.
     """
 
-    def __init__(self, weight_bits: int = 8, averaging: float = 0.01) -> None:
+    def __init__(
+        self, grids: Grids, averaging: float = 0.01, quantize_activations: bool = True
+    ) -> None:
         super().__init__()
-        largest = 2 ** (weight_bits - 1) - 1
+        self.grids = grids
+        self.quantize_activations = quantize_activations
         self.activation = QuantizationSpec(
             dtype=torch.uint8,
             observer_or_fake_quant_ctr=ActivationFakeQuantize.with_args(averaging=averaging),
             quant_min=0,
             quant_max=255,
             qscheme=torch.per_tensor_affine,
-        )
-        self.weight = QuantizationSpec(
-            dtype=torch.int8,
-            observer_or_fake_quant_ctr=PerChannelWeightFakeQuantize,
-            quant_min=-largest,
-            quant_max=largest,
-            qscheme=torch.per_channel_symmetric,
-            ch_axis=0,
         )
 
     def annotate(self, model: GraphModule) -> GraphModule:
@@ -96,6 +115,8 @@ class U8S8Quantizer(Quantizer):  # type: ignore[misc]
             **dict.fromkeys(_AVERAGES, self._annotate_average),
             **dict.fromkeys(_SAME_VALUES, self._annotate_same_values),
         }
+        if not self.quantize_activations:
+            rules = dict.fromkeys((*CONVOLUTIONS, LINEAR), self._annotate_weight_only)
         for node in model.graph.nodes:
             if node.op == "call_function" and node.target in rules:
                 rules[node.target](node)
@@ -107,14 +128,43 @@ class U8S8Quantizer(Quantizer):  # type: ignore[misc]
     def _annotate_layer(self, node: Node) -> None:
         source, weight = node.args[0], node.args[1]
         assert isinstance(source, Node)
-        if not isinstance(weight, Node) or weight.op != "get_attr":
+        specification = self._weight_specification(weight)
+        if specification is None:
             return
-        inputs = {weight: self.weight, **self._quantized(node, source)}
+        assert isinstance(weight, Node)
+        inputs = {weight: specification, **self._quantized(node, source)}
         feeds_output = all(user.op == "output" for user in _users_beyond_dropout(node))
         if node.target is LINEAR and feeds_output:
             _annotate(node, inputs, output=None)
         else:
             self._annotate_with_activation(node, inputs)
+
+    def _annotate_weight_only(self, node: Node) -> None:
+        weight = node.args[1]
+        specification = self._weight_specification(weight)
+        if specification is not None:
+            assert isinstance(weight, Node)
+            _annotate(node, {weight: specification}, output=None)
+
+    def _weight_specification(self, weight: object) -> QuantizationSpec | None:
+        """How a layer's weight is quantized; ``None`` where it is no stored one or stays float."""
+        path = layer_path(weight)
+        grid = None if path is None else self.grids[path]
+        if grid is None:
+            return None
+        is_codebook = grid.kind == "codebook"
+        largest = LARGEST_INTEGER if is_codebook else 2 ** (grid.bits - 1) - 1
+        per_channel = grid.sharing == "channel"
+        return QuantizationSpec(
+            dtype=torch.int8,
+            observer_or_fake_quant_ctr=_QUANTIZERS[grid.kind].with_args(
+                bits=grid.bits, sharing=grid.sharing
+            ),
+            quant_min=-largest,
+            quant_max=largest,
+            qscheme=torch.per_channel_symmetric if per_channel else torch.per_tensor_symmetric,
+            ch_axis=0 if per_channel else None,
+        )
 
     def _annotate_combination(self, node: Node) -> None:
         operands = node.args[0] if node.target is _CONCATENATION else node.args[:2]

@@ -7,7 +7,12 @@ from model_compression.training.hardware import (
     resolve_device,
     resolve_precision,
 )
-from model_compression.training.loop import Trainee, TrainingDivergedError, fit
+from model_compression.training.loop import (
+    Trainee,
+    TrainingDivergedError,
+    fit,
+    without_training,
+)
 from model_compression.training.objective import CrossEntropy, LossOutput, Objective
 from model_compression.training.settings import TrainingSettings
 from model_compression.training.state import (
@@ -33,5 +38,6 @@ __all__ = [
     "read_training_state",
     "resolve_device",
     "resolve_precision",
+    "without_training",
     "write_training_state",
 ]

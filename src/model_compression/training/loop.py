@@ -103,6 +103,35 @@ def fit(
     yield from _Fit(trainee, start, train, validation, settings, resume).epochs()
 
 
+def without_training(
+    make: Callable[[], tuple[dict[str, Tensor], History]],
+    start: Checkpoint,
+    resume: TrainingState | None = None,
+) -> TrainingState:
+    """The finished state of a network that is made and not trained; reused as ``fit`` reuses one.
+
+    Args:
+        make: Makes the network's state and its history; called only if something has changed.
+        start: The checkpoint that it becomes, without weights yet.
+        resume: A stored state; of the same fingerprint, it is given back.
+    """
+    if resume is not None and resume.fingerprint == start.fingerprint and resume.finished:
+        logger.info("%s: nothing has changed, so the stored network is reused", start.stage)
+        return resume
+    weights, history = make()
+    weights = _copy(weights)
+    return TrainingState(
+        best=replace(start, weights=weights),
+        epoch=len(history),
+        finished=True,
+        weights=weights,
+        averaged={},
+        objective={},
+        optimizer={"state": {}, "param_groups": []},
+        history=history,
+    )
+
+
 class _Fit:
     """One run of ``fit``: what stays the same over its epochs."""
 

@@ -1,23 +1,67 @@
-"""The pruned network, trained to live with 8-bit integers."""
+"""The pruned network in few bits, trained to them or not, and as accurate as it has to be."""
 
+import logging
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import torch
+from torch import Tensor, nn
 
 from model_compression.distillation import AnswerShelf
+from model_compression.evaluation import predict_logits, score
 from model_compression.images import Batches, ImageSet, Normalization
 from model_compression.models import Checkpoint
 from model_compression.pipelines.quantization.parameters import QuantizationParameters
-from model_compression.pipelines.stage.nodes import choose_teachers, learn_from, new_checkpoint
+from model_compression.pipelines.stage.nodes import (
+    choose_teachers,
+    learn_from,
+    new_checkpoint,
+    select_best,
+)
 from model_compression.pruning.masks import apply_masks
-from model_compression.quantization import calibrate, freeze, prepare_qat
+from model_compression.quantization import (
+    PostTrainingSettings,
+    QatModel,
+    QatSettings,
+    WeightSettings,
+    calibrate,
+    freeze,
+    prepare_qat,
+    quantize_after_training,
+    regrid_checkpoint,
+    restore_checkpoint,
+)
+from model_compression.quantization.guard import (
+    Correct,
+    Drop,
+    Returned,
+    bits_of,
+    holds,
+    paired_drop,
+    return_layers,
+)
 from model_compression.quantization.zeros import carried_masks
-from model_compression.training import History, Trainee, TrainingState, fit
+from model_compression.training import (
+    History,
+    Trainee,
+    TrainingSettings,
+    TrainingState,
+    fit,
+    without_training,
+)
+
+logger = logging.getLogger(__name__)
 
 CALIBRATION_BATCHES = 16
 """Unaugmented training batches that set the activations' ranges before the first step."""
+
+BATCH = 500
+"""Images at a time that a network is judged on."""
 
 
 def train_quantized(
@@ -31,7 +75,7 @@ def train_quantized(
     parameters: QuantizationParameters,
     resume_state: TrainingState | None,
 ) -> Iterator[tuple[TrainingState, History]]:
-    """Trains with quantization simulated in the graph; yields the state after every epoch.
+    """Brings the network to its grid; yields the state after every epoch, or once if none is.
 
     Weights that were masked in the pruned network stay exactly 0.
     """
@@ -39,6 +83,7 @@ def train_quantized(
     spec = pruned.spec
     masked = pruned.details.get("masked", [])
     teachers = choose_teachers(teacher, more_teachers, parameters.more_teachers)
+    details: dict[str, Any] = {"quantization": settings.model_dump(mode="json")}
     start = replace(
         new_checkpoint(
             "quantized",
@@ -51,20 +96,23 @@ def train_quantized(
             pruned,
         ),
         graph="qat",
-        details={"masked": masked} if masked else {},
+        details=details | ({"masked": masked} if masked else {}),
     )
+    if isinstance(settings, PostTrainingSettings):
+        state = without_training(
+            lambda: _quantized_after_training(
+                pruned, settings, train_images, validation_images, parameters.training
+            ),
+            start,
+            resume_state,
+        )
+        yield state, state.history
+        return
 
     def prepare() -> Trainee:
         network = pruned.build()
         model = prepare_qat(network, spec.input_shape, settings)
-        batches = Batches(
-            train_images,
-            normalization,
-            batch_size=parameters.training.batch_size,
-            device="cpu",
-            seed=parameters.training.seed,
-            shuffle=True,
-        )
+        batches = training_batches(pruned, train_images, parameters.training)
         calibrate(model, (batch.images for batch in islice(batches.epoch(0), CALIBRATION_BATCHES)))
         torch.manual_seed(parameters.training.seed)
         objective = learn_from(
@@ -82,7 +130,7 @@ def train_quantized(
         return Trainee(
             model,
             objective,
-            before_epoch=lambda epoch: freeze(model, epoch, settings),
+            before_epoch=lambda epoch: _freeze(model, epoch, settings),
             # The moving average begins with these zeros and only ever meets zeros.
             after_step=lambda: apply_masks(model, masks),
         )
@@ -91,3 +139,161 @@ def train_quantized(
         prepare, start, train_images, validation_images, parameters.training, resume_state
     ):
         yield state, state.history
+
+
+def keep_accuracy(
+    train_images: ImageSet,
+    validation_images: ImageSet,
+    pruned: Checkpoint,
+    training_state: TrainingState,
+    parameters: QuantizationParameters,
+) -> tuple[Checkpoint, pd.DataFrame]:
+    """The best network, with as many layers in more bits as the guard asks for.
+
+    Where all layers in floats are not enough, because training has cost accuracy too, the pruned
+    network itself is what is left.
+
+    Returns:
+        The checkpoint, whose details say what the guard saw and did; a row a layer with its bits.
+    """
+    best = select_best(training_state)
+    settings: WeightSettings = parameters.quantization
+    model = restore_checkpoint(best)
+    asked = bits_of(model)
+    guard = settings.guard
+    if guard is None:
+        return best, _precision_table(asked, asked)
+    images = (validation_images, best.normalization)
+    before = _correct(pruned.build(), *images)
+    batches = Batches(*images, batch_size=BATCH, device="cpu", shuffle=False)
+
+    def drop(candidate: nn.Module) -> Drop:
+        return paired_drop(before, _correct(candidate, *images))
+
+    def requantized(wanted: WeightSettings) -> QatModel:
+        if isinstance(wanted, PostTrainingSettings):
+            return _after_training(pruned, wanted, train_images, parameters.training)
+        return regrid_checkpoint(best, trained, wanted)
+
+    trained = model
+    found = first = drop(model)
+    returned: list[Returned] = []
+    if not holds(found, guard):
+        logger.info(
+            "quantized: loses %.2f points on the validation images, %.2f are allowed: layers are "
+            "returned to more bits",
+            100 * found.drop,
+            100 * guard.max_accuracy_drop,
+        )
+        for step in return_layers(
+            model, settings, guard, requantized, lambda each: score(each, batches).loss, drop
+        ):
+            settings, model, found = step.settings, step.model, step.found
+            returned.append(step.returned)
+    source_kept = not holds(found, guard)
+    if source_kept:
+        logger.info("quantized: the pruned network is kept as it is, in floats")
+        found = Drop(0.0, 0.0, 0.0)
+        guarded = replace(best, weights=pruned.weights, graph="float")
+    elif returned:
+        quantization = {"quantization": settings.model_dump(mode="json")}
+        guarded = replace(best, weights=model.state_dict(), details=best.details | quantization)
+    else:
+        guarded = best
+    saw = {
+        "max_accuracy_drop": guard.max_accuracy_drop,
+        "certain": guard.certain,
+        "images": len(validation_images),
+        "drop_before": first._asdict(),
+        "drop": found._asdict(),
+        "returned": [each._asdict() for each in returned],
+        "source_kept": source_kept,
+    }
+    now = {} if source_kept else bits_of(model)
+    return (
+        replace(guarded, details=guarded.details | {"guard": saw}),
+        _precision_table(asked, now, returned),
+    )
+
+
+def training_batches(source: Checkpoint, train: ImageSet, training: TrainingSettings) -> Batches:
+    """The training images as they are, in batches, in an order of the seed's."""
+    return Batches(
+        train,
+        source.normalization,
+        batch_size=training.batch_size,
+        device="cpu",
+        seed=training.seed,
+        shuffle=True,
+    )
+
+
+def calibration_images(
+    source: Checkpoint, train: ImageSet, training: TrainingSettings, images: int
+) -> list[Tensor]:
+    """Normalised batches of about so many training images, without augmentation."""
+    count = max(-(-images // training.batch_size), 1)
+    batches = training_batches(source, train, training)
+    return [batch.images for batch in islice(batches.epoch(0), count)]
+
+
+def _quantized_after_training(
+    pruned: Checkpoint,
+    settings: PostTrainingSettings,
+    train: ImageSet,
+    validation: ImageSet,
+    training: TrainingSettings,
+) -> tuple[dict[str, Tensor], History]:
+    """The network's state, and the one row of its history."""
+    started = time.perf_counter()
+    model = _after_training(pruned, settings, train, training)
+    batches = Batches(
+        validation, pruned.normalization, batch_size=BATCH, device="cpu", shuffle=False
+    )
+    found = score(model, batches)
+    row = {
+        "epoch": 0,
+        "validation_loss": found.loss,
+        "validation_accuracy": found.accuracy,
+        "seconds": time.perf_counter() - started,
+    }
+    return model.state_dict(), [row]
+
+
+def _freeze(model: QatModel, epoch: int, settings: WeightSettings) -> None:
+    assert isinstance(settings, QatSettings)
+    freeze(model, epoch, settings)
+
+
+def _correct(model: nn.Module, images: ImageSet, normalization: Normalization) -> Correct:
+    answers = predict_logits(model, images, normalization, BATCH).argmax(axis=1)
+    return np.asarray(answers == images.labels)
+
+
+def _after_training(
+    pruned: Checkpoint, settings: PostTrainingSettings, train: ImageSet, training: TrainingSettings
+) -> QatModel:
+    return quantize_after_training(
+        pruned.build(),
+        pruned.spec.input_shape,
+        settings,
+        calibration_images(pruned, train, training, settings.images),
+        training.seed,
+    )
+
+
+def _precision_table(
+    asked: Mapping[str, int], bits: Mapping[str, int], returned: list[Returned] | None = None
+) -> pd.DataFrame:
+    places = {step.layer: place for place, step in enumerate(returned or [], start=1)}
+    return pd.DataFrame(
+        [
+            {
+                "layer": layer,
+                "bits_asked": wanted,
+                "bits": bits.get(layer, 32),
+                "returned_as": places.get(layer, 0),
+            }
+            for layer, wanted in asked.items()
+        ]
+    )

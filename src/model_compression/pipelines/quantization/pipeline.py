@@ -1,8 +1,8 @@
 """The quantized stage."""
 
-from kedro.pipeline import Pipeline
+from kedro.pipeline import Node, Pipeline
 
-from model_compression.pipelines.quantization.nodes import train_quantized
+from model_compression.pipelines.quantization.nodes import keep_accuracy, train_quantized
 from model_compression.pipelines.stage.pipeline import TEACHING, create_stage
 
 
@@ -14,4 +14,16 @@ def create_pipeline() -> Pipeline:
         "params:quantization",
         ["teacher", "pruned"],
         reads=TEACHING,
+        choose=Node(
+            keep_accuracy,
+            [
+                "train_images",
+                "validation_images",
+                "pruned.checkpoint",
+                "training_state",
+                "params:quantization",
+            ],
+            ["checkpoint", "precision"],
+            name="keep_accuracy",
+        ),
     )

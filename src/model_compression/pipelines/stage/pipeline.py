@@ -12,6 +12,8 @@ IMAGES = ("train_images", "validation_images", "normalization")
 
 TEACHING = ("more_teachers", "teacher_answers")
 
+CHOOSE_BEST = Node(select_best, "training_state", "checkpoint", name="select_best")
+
 
 def create_stage(
     namespace: str,
@@ -19,6 +21,7 @@ def create_stage(
     parameters: str,
     sources: Iterable[str] = (),
     reads: Iterable[str] = (),
+    choose: Node = CHOOSE_BEST,
 ) -> Pipeline:
     """One stage of the flow, all of whose outputs are named ``<namespace>.…``.
 
@@ -30,6 +33,8 @@ def create_stage(
         parameters: The stage's parameter group, such as ``params:teacher``.
         sources: The stages whose checkpoints it learns or starts from.
         reads: Datasets that it reads besides, such as ``TEACHING`` for a stage that is distilled.
+        choose: Makes the stage's ``checkpoint`` of its ``training_state``; it may read whatever
+            training reads too.
     """
     given = [*(f"{stage}.checkpoint" for stage in sources), *reads]
     return Pipeline(
@@ -40,7 +45,7 @@ def create_stage(
                 ["training_state", "history"],
                 name="train",
             ),
-            Node(select_best, "training_state", "checkpoint", name="select_best"),
+            choose,
             Node(export, "checkpoint", "onnx", name="export"),
             Node(
                 evaluate,

@@ -1,0 +1,171 @@
+"""How a network is brought to few bits: the choices of a parameter file.
+
+Know layers by their paths; neither networks nor how a choice is carried out.
+"""
+
+from typing import Annotated, Literal, NamedTuple, Self
+
+from pydantic import Field, PositiveInt, model_validator
+
+from model_compression.parameters import Parameters
+from model_compression.quantization.adaround import AdaRoundSettings
+from model_compression.quantization.ranges import Mse, Percentile, RangeMethod
+from model_compression.quantization.weight_quantizers import Sharing
+
+FLOAT_BITS = 32
+"""What ``bits`` says of a layer whose weights stay floats."""
+
+Bits = Annotated[int, Field(ge=2, le=8)]
+LayerBits = Annotated[int, Field(ge=2, le=FLOAT_BITS)]
+
+GridKind = Literal["max", "fixed", "learned", "codebook"]
+Activations = Literal["static", "none"]
+
+
+class WeightGrid(NamedTuple):
+    """The numbers that one layer's weights may be."""
+
+    kind: GridKind
+    bits: int
+    sharing: Sharing
+
+
+class Guard(Parameters):
+    """What the quantized network may lose against the one that it was made from."""
+
+    max_accuracy_drop: Annotated[float, Field(ge=0, lt=1)]
+    """Largest loss of accuracy on the validation images, as a fraction: 0.005 is half a point."""
+    certain: bool = False
+    """Whether the upper end of the loss's 95 % interval, paired over the images, must be no larger
+    either, not only the loss itself."""
+
+
+class WeightSettings(Parameters):
+    """What all methods say of weights."""
+
+    weight_bits: Bits = 8
+    """Bits of a weight."""
+    bits: dict[str, LayerBits] = Field(default={})
+    """Other bits for single layers, by path, such as ``stages.0.0.conv1: 4``; 32 leaves the
+    layer's weights floats."""
+    end_bits: Bits | None = None
+    """Bits of the first and the last layer; ``null``: as the others."""
+    sharing: Sharing = "channel"
+    """``channel``: each output channel has a step of its own; ``tensor``: a layer has one."""
+    reduce_range: bool = False
+    """7 bits instead of 8: x86 CPUs without VNNI add two products of bytes in 16 bits, which
+    saturate at 8."""
+    guard: Guard | None = None
+    """``null``: whatever accuracy comes out is taken."""
+
+    @model_validator(mode="after")
+    def _bits_are_bytes_or_floats(self) -> Self:
+        for layer, bits in self.bits.items():
+            if 8 < bits < FLOAT_BITS:
+                raise ValueError(
+                    f"bits of {layer} is {bits}: expected 2 to 8, or {FLOAT_BITS} to leave its "
+                    "weights floats"
+                )
+        return self
+
+    @property
+    def activations(self) -> Activations:
+        """When the activations' ranges are known."""
+        return "static"
+
+    def kind(self) -> GridKind:
+        """Of the weights' grids."""
+        return "max"
+
+    def grid(self, layer: str, is_end: bool = False) -> WeightGrid | None:
+        """The grid of a layer's weights; ``None`` where they stay floats.
+
+        Args:
+            layer: Its path.
+            is_end: Whether it is the first or the last.
+        """
+        bits = self.bits.get(layer)
+        if bits is None:
+            bits = self.end_bits if is_end and self.end_bits is not None else self.weight_bits
+        if bits == FLOAT_BITS:
+            return None
+        if self.reduce_range:
+            bits = min(bits, 7)
+        return WeightGrid(self.kind(), bits, self.sharing)
+
+    def with_bits(self, bits: dict[str, int]) -> Self:
+        """The same choices with other bits for single layers."""
+        return self.model_copy(update={"bits": {**self.bits, **bits}})
+
+
+class QatSettings(WeightSettings):
+    """Quantization-aware training: the network learns to live with its grid."""
+
+    method: Literal["qat"] = "qat"
+    grid_steps: Literal["max", "learned", "codebook"] = "max"
+    """Where a weight's step comes from: ``max``, the largest weight; ``learned``, trained with the
+    weights (LSQ); ``codebook``: no steps but 2^bits values that a layer's weights share."""
+    averaging: float = Field(default=0.01, gt=0, le=1)
+    """Weight of the newest batch in the moving range of an activation."""
+    freeze_ranges_after_epoch: int | None = Field(default=1, ge=0)
+    """Epochs after which the activations' ranges stand still; null: they always follow."""
+
+    def kind(self) -> GridKind:
+        """As the settings say."""
+        return self.grid_steps
+
+
+class PostTrainingSettings(WeightSettings):
+    """Quantization after training: nothing is learned but, if wanted, which way weights round."""
+
+    grid_steps: Literal["fixed", "codebook"] = "fixed"
+    """``fixed``: steps from ``weight_range``; ``codebook``: 2^bits values that a layer's weights
+    share, by k-means."""
+    weight_range: RangeMethod = Mse()
+    """What of the weights the steps cover."""
+    equalise: bool = False
+    """Whether channels are first scaled so that a layer and the next have equal ranges."""
+    rounding: AdaRoundSettings | None = None
+    """How it is learned which way each weight rounds; ``null``: to the nearest."""
+    correct_biases: bool = True
+    """Whether biases take up what quantization has added to a channel's mean."""
+    images: PositiveInt = 2048
+    """Training images that ranges, corrections and rounding look at, without augmentation."""
+
+    def kind(self) -> GridKind:
+        """As the settings say."""
+        return self.grid_steps
+
+    @model_validator(mode="after")
+    def _rounding_has_steps(self) -> Self:
+        if self.rounding is not None and self.grid_steps == "codebook":
+            raise ValueError(
+                "rounding is learned between two neighbours of a grid of equal steps: take "
+                "grid_steps fixed, or set rounding to null"
+            )
+        return self
+
+
+class StaticSettings(PostTrainingSettings):
+    """Weights and activations, whose ranges are taken from training images beforehand."""
+
+    method: Literal["static"]
+    activation_range: RangeMethod = Percentile(share=0.9999)
+    """What of an activation its range covers."""
+
+
+class WeightOnlySettings(PostTrainingSettings):
+    """Weights alone: a smaller file that computes in floats."""
+
+    method: Literal["weight_only"]
+
+    @property
+    def activations(self) -> Activations:
+        """They stay floats."""
+        return "none"
+
+
+QuantizationMethod = Annotated[
+    QatSettings | StaticSettings | WeightOnlySettings,
+    Field(discriminator="method"),
+]
