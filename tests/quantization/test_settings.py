@@ -1,0 +1,52 @@
+import pytest
+from pydantic import TypeAdapter
+
+from model_compression.quantization.settings import (
+    PostTrainingSettings,
+    QatSettings,
+    QuantizationMethod,
+    StaticSettings,
+    WeightGrid,
+    WeightOnlySettings,
+)
+
+
+def test_a_layers_own_bits_go_before_those_of_the_ends_and_those_before_the_networks():
+    settings = QatSettings(weight_bits=2, end_bits=8, bits={"b": 4, "c": 32})
+    assert settings.grid("a") == WeightGrid("max", 2, "channel")
+    assert settings.grid("a", is_end=True) == WeightGrid("max", 8, "channel")
+    assert settings.grid("b", is_end=True) == WeightGrid("max", 4, "channel")
+    assert settings.grid("c", is_end=True) is None
+
+
+def test_a_reduced_range_takes_a_bit_from_8_only():
+    settings = QatSettings(reduce_range=True, bits={"b": 4})
+    assert settings.grid("a").bits == 7
+    assert settings.grid("b").bits == 4
+
+
+@pytest.mark.parametrize("bits", [1, 9, 16, 31, 33])
+def test_bits_that_no_weight_has_are_refused_with_the_layers_name(bits):
+    with pytest.raises(ValueError, match="stem"):
+        QatSettings(bits={"stem": bits})
+
+
+def test_a_method_has_its_own_settings_alone():
+    adapter = TypeAdapter(QuantizationMethod)
+    assert isinstance(adapter.validate_python({"method": "static"}), StaticSettings)
+    assert isinstance(adapter.validate_python({"method": "weight_only"}), WeightOnlySettings)
+    assert isinstance(adapter.validate_python({"method": "qat"}), QatSettings)
+    with pytest.raises(ValueError, match="averaging"):
+        adapter.validate_python({"method": "static", "averaging": 0.1})
+    with pytest.raises(ValueError, match="activation_range"):
+        adapter.validate_python({"method": "weight_only", "activation_range": {}})
+
+
+def test_learned_rounding_needs_even_steps():
+    with pytest.raises(ValueError, match="equal steps"):
+        PostTrainingSettings(grid_steps="codebook", rounding={})
+
+
+def test_weights_alone_leave_activations_floats():
+    assert WeightOnlySettings(method="weight_only").activations == "none"
+    assert StaticSettings(method="static").activations == "static"
