@@ -64,18 +64,18 @@ TRIALS: dict[str, tuple[dict[str, Any], int, float]] = {
     "qat 8": ({"method": "qat"}, 1, 0.005),
     "qat 4, learned steps": (
         {"method": "qat", "weight_bits": 4, "grid_steps": "learned", "end_bits": 8},
-        3,
+        1,
         0.005,
     ),
     "qat 2, learned steps": (
         {"method": "qat", "weight_bits": 2, "grid_steps": "learned", "end_bits": 8},
-        6,
-        0.01,
+        4,
+        0.001,
     ),
     "qat 2, codebook": (
         {"method": "qat", "weight_bits": 2, "grid_steps": "codebook", "end_bits": 8},
-        6,
-        0.01,
+        4,
+        0.001,
     ),
 }
 """By name: the settings, the epochs and the learning rate."""
@@ -191,10 +191,17 @@ def table(rows: list[dict[str, str]], accuracy: float) -> str:
             for key in ("file_bytes", "packed_bytes")
         )
         least = min(float(row["p_value"]) for row in own)
-        lines.append(
-            f"| {name} | {own[0]['epochs']} | {len(own)} | {mean:.2%} | "
-            f"{statistics.mean(drops):.2f}{spread} | {least:.2g} | {size:.1f} kB | {packed:.1f} kB |"
+        cells = (
+            name,
+            own[0]["epochs"],
+            len(own),
+            f"{mean:.2%}",
+            f"{statistics.mean(drops):.2f}{spread}",
+            f"{least:.2g}",
+            f"{size:.1f} kB",
+            f"{packed:.1f} kB",
         )
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines) + "\n"
 
 

@@ -223,6 +223,7 @@ def test_pipelines_have_the_stable_names():
         "reporting",
         "distillation_benchmark",
         "pruning_sensitivity",
+        "quantization_sensitivity",
         "without_forgetting",
         "compress",
         "__default__",

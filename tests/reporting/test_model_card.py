@@ -46,6 +46,15 @@ def test_warnings_are_on_the_card(run):
     assert "> Only 7 of the 10 quantizable layers" in card(run)
 
 
+def test_the_card_says_which_file_to_ship(run):
+    assert "Ship the quantized file." in card(run)
+    assert "The file to ship is that of" not in card(run)
+    run.latency.loc[run.latency["stage"] == "quantized", "latency_ms"] *= 10
+    slower = card(run)
+    assert "Ship the pruned file." in slower
+    assert "file of the stage quantized. The file to ship is that of pruned:" in slower
+
+
 def test_what_is_not_known_is_left_out(run):
     del run.evaluations["quantized"]["macro_f1"]
     run.evaluations["quantized"] |= {"fingerprint": None, "runtime": None}

@@ -160,6 +160,12 @@ def test_more_sections_come_before_the_details(run):
         assert text in page.text
 
 
+def test_the_page_says_which_file_to_ship(run):
+    assert "Ship the quantized file." in Page(render(run)).text
+    run.latency.loc[run.latency["stage"] == "quantized", "latency_ms"] *= 10
+    assert "Ship the pruned file." in Page(render(run)).text
+
+
 def test_parts_without_data_are_left_out(run):
     run.histories, run.confusions = {}, {}
     run.evaluations = {"teacher": run.evaluations["teacher"]}

@@ -42,10 +42,17 @@ def test_the_verdict_says_what_was_gained_in_numbers_with_units(run):
     assert gain.endswith("\u00b5s).")
 
 
-def test_the_verdict_has_two_sentences(run):
-    summary = plain(verdict(run.evaluations, run.latency).summary)
-    assert summary.count(". ") == 1
-    assert summary.endswith(".")
+def test_the_summary_is_gain_cost_and_what_to_ship(run):
+    judged = verdict(run.evaluations, run.latency)
+    assert judged.summary == f"{judged.gain} {judged.cost} {judged.advice}"
+    assert judged.advice.startswith("Ship the quantized file. ")
+
+
+def test_a_last_stage_that_is_slower_is_not_advised(run, latency):
+    run.latency = latency((0.08, 4), (0.06, 3), (0.02, 2), (0.035, 1))
+    advice = plain(verdict(run.evaluations, run.latency).advice)
+    assert advice.startswith("Ship the pruned file. For one image, the quantized one is 1.7")
+    assert "slower here" in advice
 
 
 def test_a_significant_loss_is_called_a_loss(run):

@@ -28,6 +28,7 @@ from model_compression.quantization.settings import (
     WeightSettings,
 )
 from model_compression.quantization.stored import (
+    float_layers,
     load_quantized,
     regrid_checkpoint,
     restore_checkpoint,
@@ -51,6 +52,7 @@ __all__ = [
     "convert",
     "dequantize",
     "fake_quantize",
+    "float_layers",
     "freeze",
     "load_quantized",
     "prepare_qat",

@@ -13,7 +13,7 @@ from torch.fx import GraphModule
 from model_compression.models import Checkpoint, CheckpointError, build_model, build_with_weights
 from model_compression.quantization.capture import norm_owners
 from model_compression.quantization.qat import QatModel, convert, regrid, restore
-from model_compression.quantization.settings import QuantizationMethod, WeightSettings
+from model_compression.quantization.settings import FLOAT_BITS, QuantizationMethod, WeightSettings
 
 _PREFIX = "prepared."
 _METHOD: TypeAdapter[WeightSettings] = TypeAdapter(QuantizationMethod)
@@ -38,6 +38,13 @@ def restore_checkpoint(checkpoint: Checkpoint) -> QatModel:
         checkpoint.weights,
         settings_of(checkpoint),
     )
+
+
+def float_layers(checkpoint: Checkpoint) -> list[str]:
+    """Paths of the layers whose weights were left floats; none of a float network's."""
+    if checkpoint.graph != "qat":
+        return []
+    return [path for path, bits in settings_of(checkpoint).bits.items() if bits == FLOAT_BITS]
 
 
 def regrid_checkpoint(

@@ -266,7 +266,7 @@ class _SharedValues(torch.autograd.Function):
     def forward(ctx: Any, weight: Tensor, scale: Tensor, values: Tensor) -> Tensor:
         whole = (values * LARGEST_INTEGER).round().clamp(-LARGEST_INTEGER, LARGEST_INTEGER)
         book, order = torch.cat([whole, whole.new_zeros(1)]).sort(stable=True)
-        places = torch.bucketize(weight / scale, (book[1:] + book[:-1]) / 2)
+        places = torch.bucketize((weight / scale).contiguous(), (book[1:] + book[:-1]) / 2)
         ctx.save_for_backward(order[places], scale, weight == 0)
         ctx.count = len(values)
         return book[places] * scale

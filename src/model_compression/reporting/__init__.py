@@ -7,6 +7,7 @@ from model_compression.reporting.comparison import COLUMNS, comparison_table
 from model_compression.reporting.figures import (
     accuracy_against_latency,
     accuracy_against_size,
+    bits_heatmap,
     confusion_figure,
     recall_by_class,
     sensitivity_heatmap,
@@ -44,6 +45,7 @@ __all__ = [
     "Verdict",
     "accuracy_against_latency",
     "accuracy_against_size",
+    "bits_heatmap",
     "comparison_table",
     "confusion_figure",
     "gather_provenance",

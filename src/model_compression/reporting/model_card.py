@@ -16,6 +16,7 @@ from model_compression.reporting import units
 from model_compression.reporting.chapters import comparison_in_words
 from model_compression.reporting.comparison import comparison_table
 from model_compression.reporting.readings import Evaluation, number, text
+from model_compression.reporting.recommendation import recommend
 from model_compression.reporting.verdict import verdict
 
 
@@ -66,6 +67,7 @@ def render_model_card(
         stage=stage,
         architecture=architecture,
         judged=judged,
+        recommended=recommend(evaluations, latency).stage,
         table=comparison_in_words(comparison_table(evaluations, latency)),
         classes=classes,
         input_shape=input_shape,

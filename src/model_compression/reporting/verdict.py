@@ -1,4 +1,4 @@
-"""The verdict: what compression gained and what it cost, in two sentences and a few warnings.
+"""The verdict: what compression gained, what it cost and what to ship, with a few warnings.
 
 Knows evaluations and latencies; says only what they carry, and says what is missing.
 """
@@ -11,21 +11,21 @@ from itertools import pairwise
 import pandas as pd
 
 from model_compression.reporting import units
+from model_compression.reporting.pace import AS_FAST, pace
 from model_compression.reporting.readings import (
     Evaluation,
-    latency_of,
-    median_latency,
     number,
     ratio,
     reference_stage,
     text,
 )
+from model_compression.reporting.recommendation import recommend
 
 SIGNIFICANCE = 0.05
 # A file that answers one image in a thousand otherwise than the module it came from deserves a
 # warning: such differences are of the size of the accuracy drops that the report is about.
 _AGREEMENT = 0.999
-_AS_FAST = "as fast"
+_FLOAT_BITS = 32
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,13 @@ class Verdict:
     """The sentence on accuracy, with its significance."""
     warnings: tuple[str, ...] = ()
     """What must not be overlooked, a sentence or two each."""
+    advice: str = ""
+    """Which file to ship and why; empty where there is no choice."""
 
     @property
     def summary(self) -> str:
-        """The two sentences."""
-        return f"{self.gain} {self.cost}"
+        """The sentences, without the warnings."""
+        return " ".join(part for part in (self.gain, self.cost, self.advice) if part)
 
 
 def verdict(evaluations: Mapping[str, Evaluation], latency: pd.DataFrame) -> Verdict:
@@ -64,7 +66,7 @@ def verdict(evaluations: Mapping[str, Evaluation], latency: pd.DataFrame) -> Ver
     ) + tuple(
         warning
         for stage, evaluation in evaluations.items()
-        for warning in _proof_warnings(stage, evaluation)
+        for warning in (*_proof_warnings(stage, evaluation), *_guard_notes(stage, evaluation))
     )
     if final == teacher:
         return Verdict(
@@ -76,6 +78,7 @@ def verdict(evaluations: Mapping[str, Evaluation], latency: pd.DataFrame) -> Ver
         gain=_gain(evaluations, latency, teacher, final),
         cost=_cost(evaluations, teacher, final),
         warnings=warnings,
+        advice=recommend(evaluations, latency).advice,
     )
 
 
@@ -93,12 +96,12 @@ def _gain(
         file = (
             f"{subject} is {change} the {teacher} ({units.size(now)} instead of {units.size(was)})"
         )
-    pace = _pace(latency, teacher, final, 1)
-    if pace is None:
+    speed = pace(latency, teacher, final, 1)
+    if speed is None:
         return f"{file}; its latency was not measured."
-    same_way = pace.change == _AS_FAST or (shrunk > 1) == (pace.gain > 1)
+    same_way = speed.change == AS_FAST or (shrunk > 1) == (speed.gain > 1)
     joint = "and" if same_way else "but"
-    return f"{file} {joint} classifies one image {pace.change} ({pace.evidence})."
+    return f"{file} {joint} classifies one image {speed.change} ({speed.evidence})."
 
 
 def _cost(evaluations: Mapping[str, Evaluation], teacher: str, final: str) -> str:
@@ -143,50 +146,19 @@ def _digits(first: float, second: float) -> int:
     return 1 if first == second or f"{first:.1%}" != f"{second:.1%}" else 2
 
 
-@dataclass(frozen=True)
-class _Pace:
-    gain: float
-    change: str
-    evidence: str
-
-    @property
-    def faster(self) -> bool:
-        return self.gain > 1 and self.change != _AS_FAST
-
-
-def _pace(latency: pd.DataFrame, before: str, stage: str, batch_size: int) -> _Pace | None:
-    """How fast a stage is against another; None where one of them was not measured.
-
-    The repeats are interleaved, so the two are paired by repeat: they count as equally fast where
-    the quartiles of the paired ratios have 1 between them.
-    """
-    was, now = (median_latency(latency, name, batch_size) for name in (before, stage))
-    gain = ratio(was, now)
-    if math.isnan(gain):
-        return None
-    paired = latency_of(latency, before, batch_size) / latency_of(latency, stage, batch_size)
-    low, high = paired.dropna().quantile([0.25, 0.75])
-    now_text, was_text = units.latencies([now, was])
-    if low <= 1 <= high:
-        evidence = f"{now_text} and {was_text}, the same within the measurement's spread"
-        return _Pace(gain, _AS_FAST, evidence)
-    change = units.factor(gain, more="faster", less="slower", same=_AS_FAST)
-    return _Pace(gain, change, f"{now_text} instead of {was_text}")
-
-
 def _speed_warning(
     evaluations: Mapping[str, Evaluation], latency: pd.DataFrame, before: str, stage: str
 ) -> list[str]:
     """A warning where a stage is not faster than its source at every batch size measured."""
     paces = [
-        (pace, f"{pace.change} {place} ({pace.evidence})")
+        (speed, f"{speed.change} {place} ({speed.evidence})")
         for place, batch_size in (("for one image", 1), ("at batch 64", 64))
-        if (pace := _pace(latency, before, stage, batch_size)) is not None
+        if (speed := pace(latency, before, stage, batch_size)) is not None
     ]
-    if all(pace.faster for pace, _ in paces):
+    if all(speed.faster for speed, _ in paces):
         return []
     measured = " and ".join(words for _, words in paces)
-    somewhere = any(pace.faster for pace, _ in paces)
+    somewhere = any(speed.faster for speed, _ in paces)
     evaluation = evaluations[stage]
     if number(evaluation, "quantizable_layers") > 0:
         claim = "is not faster everywhere" if somewhere else "brings no speed here"
@@ -215,3 +187,28 @@ def _proof_warnings(stage: str, evaluation: Evaluation) -> list[str]:
             f"{units.percent(agreement)} of the test images; the numbers here are the file's."
         )
     return warnings
+
+
+def _guard_notes(stage: str, evaluation: Evaluation) -> list[str]:
+    """What the accuracy guard has given back, and why."""
+    guard = evaluation.get("guard")
+    if not guard:
+        return []
+    lost = f"{units.unsigned_points(guard['drop_before']['drop'])} percentage points"
+    allowed = units.unsigned_points(guard["max_accuracy_drop"])
+    images = f"the {units.exact(guard['images'])} validation images"
+    why = f"The {stage} network lost {lost} on {images}, where {allowed} were allowed"
+    if guard["source_kept"]:
+        return [
+            f"{why}, and no precision of its layers held it: the file holds the network as it was "
+            "before that stage, in floats."
+        ]
+    if not guard["returned"]:
+        return []
+    layers = ", ".join(f"{step['layer']} ({_bits(step['bits'])})" for step in guard["returned"])
+    left = units.unsigned_points(guard["drop"]["drop"])
+    return [f"{why}: more bits were given back to {layers}. It loses {left} now."]
+
+
+def _bits(bits: int) -> str:
+    return "floats" if bits == _FLOAT_BITS else f"{bits} bits"

@@ -1,4 +1,4 @@
-"""The stages, compared: latency, table, figures, report, model card."""
+"""The stages, compared: latency, table, recommended file, figures, report, model card."""
 
 from typing import Any
 
@@ -6,12 +6,31 @@ import pandas as pd
 from plotly.graph_objects import Figure
 
 from model_compression import reporting
-from model_compression.deployment import OnnxModel, measure_latency
+from model_compression.deployment import (
+    OnnxModel,
+    OnnxRuntimeClassifier,
+    compare_logits,
+    measure_latency,
+)
+from model_compression.deployment.latency import Runtime, measure_runtimes
+from model_compression.deployment.openvino_runtime import OpenVinoClassifier
 from model_compression.evaluation import mcnemar_test
 from model_compression.images import DataParameters, ImageSet
 from model_compression.pipelines.reporting.parameters import ReportingParameters
+from model_compression.reporting.recommendation import recommend
+from model_compression.reporting.runtimes import (
+    REFERENCE_RUNTIME,
+    RUNTIME_COLUMNS,
+    runtime_table,
+    runtimes_section,
+)
 
 BATCH_SIZES = (1, 64)
+
+RUNTIMES: dict[str, Runtime] = {
+    REFERENCE_RUNTIME: OnnxRuntimeClassifier,
+    "openvino": OpenVinoClassifier,
+}
 
 
 def gather(**by_stage: Any) -> dict[str, Any]:
@@ -30,6 +49,33 @@ def time_stages(
         repeats=parameters.repeats,
         threads=parameters.threads,
     )
+
+
+def time_other_runtimes(
+    models: dict[str, OnnxModel], test_images: ImageSet, parameters: ReportingParameters
+) -> pd.DataFrame:
+    """Every stage's file in the runtimes that were asked for, if not in ONNX Runtime alone."""
+    if parameters.runtimes == (REFERENCE_RUNTIME,):
+        return pd.DataFrame(columns=list(RUNTIME_COLUMNS))
+    runtimes: dict[str, Runtime] = {name: RUNTIMES[name] for name in parameters.runtimes}
+    latency = measure_runtimes(
+        models,
+        test_images.images[: max(BATCH_SIZES)],
+        runtimes,
+        batch_sizes=BATCH_SIZES,
+        repeats=parameters.repeats,
+        threads=parameters.threads,
+    )
+    agreement: dict[tuple[str, str], float] = {}
+    for stage, model in models.items():
+        logits = {
+            name: load(model, parameters.threads).logits(test_images.images)
+            for name, load in runtimes.items()
+        }
+        for name in runtimes:
+            parity = compare_logits(logits[name], logits[REFERENCE_RUNTIME])
+            agreement[stage, name] = parity.top1_agreement
+    return runtime_table(latency, agreement)
 
 
 def compare_with_teacher(
@@ -66,6 +112,11 @@ def compare_with_teacher(
     return judged
 
 
+def recommend_file(evaluations: dict[str, dict[str, Any]], latency: pd.DataFrame) -> dict[str, Any]:
+    """Which stage's file to ship, and why."""
+    return recommend(evaluations, latency).as_json()
+
+
 def draw(
     comparison: pd.DataFrame,
     latency: pd.DataFrame,
@@ -86,6 +137,7 @@ def write_report(
     histories: dict[str, list[dict[str, float]]],
     latency: pd.DataFrame,
     confusions: dict[str, pd.DataFrame],
+    runtimes: pd.DataFrame,
     data: DataParameters,
     parameters: ReportingParameters,
 ) -> str:
@@ -97,6 +149,7 @@ def write_report(
         confusions,
         reporting.gather_provenance(evaluations, parameters.data_name or data.name),
         title=parameters.title,
+        more_sections=[] if runtimes.empty else [runtimes_section(runtimes)],
     )
 
 

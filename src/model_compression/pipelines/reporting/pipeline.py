@@ -1,4 +1,4 @@
-"""All stages → latency, comparison, figures, report, model card."""
+"""All stages → latency, comparison, recommended file, figures, report, model card."""
 
 from kedro.pipeline import Node, Pipeline
 
@@ -7,6 +7,8 @@ from model_compression.pipelines.reporting.nodes import (
     compare_with_teacher,
     draw,
     gather,
+    recommend_file,
+    time_other_runtimes,
     time_stages,
     write_model_card,
     write_report,
@@ -36,6 +38,12 @@ def create_pipeline() -> Pipeline:
                 name="time_stages",
             ),
             Node(
+                time_other_runtimes,
+                ["onnx_by_stage", "test_images", "params:reporting"],
+                "runtimes",
+                name="time_other_runtimes",
+            ),
+            Node(
                 compare_with_teacher,
                 ["evaluations", "predictions_by_stage", "onnx_by_stage"],
                 "judged_evaluations",
@@ -46,6 +54,12 @@ def create_pipeline() -> Pipeline:
                 ["judged_evaluations", "latency"],
                 "comparison",
                 name="compare",
+            ),
+            Node(
+                recommend_file,
+                ["judged_evaluations", "latency"],
+                "recommendation",
+                name="recommend_file",
             ),
             Node(
                 draw,
@@ -65,6 +79,7 @@ def create_pipeline() -> Pipeline:
                     "histories",
                     "latency",
                     "confusions",
+                    "runtimes",
                     "params:data",
                     "params:reporting",
                 ],

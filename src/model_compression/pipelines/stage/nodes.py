@@ -110,13 +110,13 @@ def select_best(training_state: TrainingState) -> Checkpoint:
 
 
 def export(checkpoint: Checkpoint) -> OnnxModel:
-    """The deployable of the checkpoint; every quantizable layer of it runs fused.
+    """The deployable of the checkpoint; every layer that is to be quantized runs fused.
 
     Raises:
-        FusionError: If ONNX Runtime would run a quantized layer in float.
+        FusionError: If ONNX Runtime would run such a layer in float.
     """
     model = export_module(load_module(checkpoint), checkpoint)
-    require_fused(model)
+    require_fused(model, besides=quantization.float_layers(checkpoint))
     return model
 
 
@@ -178,6 +178,8 @@ def evaluate(
         "epochs": len(history),
         "training_seconds": sum(row["seconds"] for row in history),
     }
+    if "guard" in checkpoint.details:
+        evaluation["guard"] = checkpoint.details["guard"]
     return predictions, evaluation, report, confusion
 
 

@@ -2,7 +2,7 @@
 
 from model_compression.reporting.figures.classes import confusion_figure, recall_by_class
 from model_compression.reporting.figures.curves import training_curves
-from model_compression.reporting.figures.sensitivity import sensitivity_heatmap
+from model_compression.reporting.figures.sensitivity import bits_heatmap, sensitivity_heatmap
 from model_compression.reporting.figures.tradeoff import (
     accuracy_against_latency,
     accuracy_against_size,
@@ -12,6 +12,7 @@ from model_compression.reporting.figures.trials import trial_gains
 __all__ = [
     "accuracy_against_latency",
     "accuracy_against_size",
+    "bits_heatmap",
     "confusion_figure",
     "recall_by_class",
     "sensitivity_heatmap",

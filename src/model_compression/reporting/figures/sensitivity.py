@@ -1,7 +1,10 @@
-"""What every layer bears: accuracy lost by layer and share, as a heat map.
+"""What every layer bears: accuracy lost by layer and share or bits, as a heat map.
 
-Knows the table of sensitivities; not how it was measured.
+Knows the tables of sensitivities; not how they were measured.
 """
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,7 +15,7 @@ from model_compression.reporting.figures.canvas import canvas, label, not_measur
 from model_compression.reporting.palette import LIGHT, stage_colours
 from model_compression.reporting.readings import require_columns
 
-_TITLE = "Accuracy lost when one layer is pruned"
+_NUMBERS = "numbers: percentage points of validation accuracy"
 _ROW = 22
 """Pixels a layer."""
 _AROUND = 110
@@ -41,23 +44,67 @@ def sensitivity_heatmap(sensitivity: pd.DataFrame) -> go.Figure:
         ("layer", "ratio", "removed", "accuracy", "accuracy_drop"),
         "sensitivity",
     )
-    layers = list(dict.fromkeys(sensitivity["layer"]))
-    figure = canvas(
-        _TITLE,
-        height=_AROUND + _ROW * max(len(layers), 4),
-        x_title="Share of the layer that goes; numbers: percentage points of validation accuracy",
+    return _heatmap(
+        sensitivity.rename(columns={"ratio": "column"}),
+        _Words(
+            stage="pruned",
+            title="Accuracy lost when one layer is pruned",
+            x_title=f"Share of the layer that goes; {_NUMBERS}",
+            column=lambda ratio: f"{100 * ratio:g}%",
+            cell=lambda removed: f"{units.percent(removed)} of it gone",
+        ),
     )
+
+
+def bits_heatmap(sensitivity: pd.DataFrame) -> go.Figure:
+    """A row a layer, a column a number of bits; colour and number are the accuracy that is lost.
+
+    Args:
+        sensitivity: The columns layer, bits, accuracy and accuracy_drop (shares), every layer with
+            the same bits.
+
+    Raises:
+        ValueError: If the table lacks a column.
+    """
+    require_columns(sensitivity, ("layer", "bits", "accuracy", "accuracy_drop"), "sensitivity")
+    return _heatmap(
+        sensitivity.assign(column=sensitivity["bits"], removed=sensitivity["bits"]),
+        _Words(
+            stage="quantized",
+            title="Accuracy lost when one layer's weights have few bits",
+            x_title=f"Bits of the layer's weights; {_NUMBERS}",
+            column=lambda bits: f"{bits:.0f} bits",
+            cell=lambda bits: f"{bits:.0f} bits",
+        ),
+    )
+
+
+class _Words(NamedTuple):
+    """What a heat map speaks of."""
+
+    stage: str
+    """The one whose colour it has."""
+    title: str
+    x_title: str
+    column: Callable[[float], str]
+    cell: Callable[[float], str]
+    """What is said of a cell when it is pointed at."""
+
+
+def _heatmap(sensitivity: pd.DataFrame, words: _Words) -> go.Figure:
+    layers = list(dict.fromkeys(sensitivity["layer"]))
+    figure = canvas(words.title, height=_AROUND + _ROW * max(len(layers), 4), x_title=words.x_title)
     if not layers:
         return not_measured(figure, "Sensitivity")
-    table = sensitivity.set_index(["layer", "ratio"]).unstack("ratio").loc[layers]
-    ratios = list(table["removed"].columns)
+    table = sensitivity.set_index(["layer", "column"]).unstack("column").loc[layers]
+    columns = list(table["removed"].columns)
     removed, accuracy, drop = (
         table[column].to_numpy(dtype=float) for column in ("removed", "accuracy", "accuracy_drop")
     )
     gone = removed > 0
-    numbers = len(ratios) <= _WITH_NUMBERS
+    numbers = len(columns) <= _WITH_NUMBERS
     figure.add_heatmap(
-        x=[f"{100 * ratio:g}%" for ratio in ratios],
+        x=[words.column(column) for column in columns],
         y=[label(str(layer)) for layer in layers],
         # The root is in the values and not in the colour scale, so that the scale has two colours
         # and a page can exchange them.
@@ -66,12 +113,12 @@ def sensitivity_heatmap(sensitivity: pd.DataFrame) -> go.Figure:
         texttemplate="%{text}" if numbers else None,
         textfont={"size": 11},
         customdata=[
-            [f"{units.percent(cell)} of it gone: {units.percent(score)}" for cell, score in row]
+            [f"{words.cell(cell)}: {units.percent(score)}" for cell, score in row]
             for row in (zip(*pair, strict=True) for pair in zip(removed, accuracy, strict=True))
         ],
         zmin=0,
         zmax=_FULL,
-        colorscale=[[0, LIGHT.surface], [1, stage_colours(["pruned"])["pruned"]]],
+        colorscale=[[0, LIGHT.surface], [1, stage_colours([words.stage])[words.stage]]],
         showscale=False,
         xgap=1,
         ygap=1,
