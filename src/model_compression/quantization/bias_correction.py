@@ -8,7 +8,7 @@ graphs; how their ranges and weights came about is others' business.
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.fx import GraphModule
 
 from model_compression.quantization.layers import (
@@ -32,10 +32,9 @@ def correct_biases(
     images and positions. The weights stay as they are.
 
     Args:
-        prepared: The graph with fake quantizers whose ranges are set. A layer without a bias is
-            given one, the parameter ``bias`` beside its weight, so the graph's state has new
-            entries then. Layers that share a weight or a bias stay as they are, because what helps
-            one harms the other.
+        prepared: The graph with fake quantizers whose ranges are set. A layer without a bias stays
+            as it is, and so do layers that share a weight or a bias, because what helps one harms
+            the other.
         reference: The captured float graph that it was made from; it is left as it is.
         batches: Normalised images, each (N, C, H, W).
 
@@ -43,9 +42,6 @@ def correct_biases(
         ValueError: If there is no batch, or ``reference`` is a graph of other layers.
     """
     matched_layers(prepared, reference)
-    for layer in layers_of(prepared).values():
-        if layer.bias is None and not layer.is_shared:
-            _give_bias(prepared, layer)
     layers = layers_of(prepared)
     with evaluating(prepared, reference):
         expected = _mean_outputs(reference, batches)
@@ -90,23 +86,3 @@ def _mean_outputs(graph_module: GraphModule, batches: Sequence[Tensor]) -> dict[
     for images in batches:
         interpreter.run(images)
     return means
-
-
-def _give_bias(graph_module: GraphModule, layer: Layer) -> None:
-    """Makes a bias of zeros beside the weight, and has the layer add it."""
-    path = layer.key.weight.rpartition(".")[0]
-    owner = graph_module.get_submodule(path)
-    name = f"{path}.bias" if path else "bias"
-    if getattr(owner, "bias", None) is not None:
-        raise ValueError(
-            f"The layer of {layer.key.weight!r} has no bias, but there is a {name!r} that "
-            "something else uses; give the layer a bias of its own before the graph is captured."
-        )
-    owner.bias = nn.Parameter(layer.weight.new_zeros(layer.weight.shape[0]))
-    with graph_module.graph.inserting_before(layer.node):
-        bias = graph_module.graph.get_attr(name)
-    value = layer.node.meta.get("val")
-    if isinstance(value, Tensor):
-        bias.meta["val"] = value.new_empty(layer.weight.shape[:1])
-    layer.node.args = (*layer.node.args[:2], bias, *layer.node.args[3:])
-    graph_module.recompile()
