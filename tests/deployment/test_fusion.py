@@ -5,6 +5,7 @@ from onnx import numpy_helper
 
 from model_compression.deployment import (
     FusionError,
+    FusionReport,
     OnnxModel,
     fusion_report,
     require_fused,
@@ -30,7 +31,11 @@ def test_every_convolution_and_the_final_gemm_run_in_integers(int8_export):
 
 
 def test_a_float_file_has_nothing_to_fuse(float_export):
-    assert require_fused(float_export.model) == fusion_report(float_export.model) == ((), ())
+    assert (
+        require_fused(float_export.model)
+        == fusion_report(float_export.model)
+        == FusionReport((), ())
+    )
 
 
 def test_a_layer_that_stays_in_float_is_named(int8_export):

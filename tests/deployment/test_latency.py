@@ -5,6 +5,7 @@ import pytest
 
 from model_compression.deployment import latency as latency_file
 from model_compression.deployment import measure_latency
+from model_compression.deployment.latency import measure_runtimes
 
 
 class FakeClassifier:
@@ -48,6 +49,25 @@ def test_the_files_take_turns_and_a_short_call_is_repeated(fake, models, images)
 def test_warming_up_is_not_timed(fake, models, images):
     measure_latency(models, images, batch_sizes=(1,), repeats=1, warmup=7)
     assert fake.calls[:9] == [("student", 1)] * 8 + [("quantized", 1)]
+
+
+def test_the_runtimes_of_a_file_take_turns_too(fake, models, images):
+    runtimes = {"first": fake, "second": fake}
+    table = measure_runtimes(models, images, runtimes, batch_sizes=(2,), repeats=2, warmup=0)
+    assert list(table.columns) == ["stage", "runtime", "batch_size", "repeat", "latency_ms"]
+    turns = list(zip(table["stage"], table["runtime"], table["repeat"], strict=True))
+    assert turns == [
+        (stage, runtime, repeat)
+        for repeat in (0, 1)
+        for stage in ("student", "quantized")
+        for runtime in ("first", "second")
+    ]
+    assert table["latency_ms"].tolist() == pytest.approx([1, 1, 20, 20] * 2)
+
+
+def test_no_runtime_is_refused(models, images):
+    with pytest.raises(ValueError, match="at least one runtime"):
+        measure_runtimes(models, images, {})
 
 
 def test_real_files_are_timed_at_every_batch_size(models, images):

@@ -328,3 +328,24 @@ KNOWN = (
     "ddbdc3216bc7e15722ce90ef678294f51494e164560f61192f8b38fffa8ccc85feeb730df21308247fa18c8e40"
     "f97ff190"
 )
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_numbers_that_share_bytes_are_coded_near_their_entropy(bits):
+    generator = np.random.default_rng(0)
+    numbers = generator.integers(0, 1 << bits, 20_001) * (generator.random(20_001) < 0.2)
+    padded = np.pad(numbers, (0, -len(numbers) % (8 // bits))).reshape(-1, 8 // bits)
+    raw = (padded << np.arange(0, 8, bits)).sum(axis=1).astype(np.uint8).tobytes()
+    cut = tensor_cuts.cut_parts(raw, bits, 1)
+    assert cut is not None
+    assert tensor_cuts.restore(cut) == raw
+    share = np.bincount(numbers) / len(numbers)
+    entropy = -(share * np.log2(share)).sum() * len(numbers) / 8
+    assert cut.size < 1.03 * entropy
+    assert tensor_cuts.symbols_in(cut.kind, cut.fields) == padded.size
+
+
+@pytest.mark.parametrize("fields", [(100, 16, 0, 1, 3), (100, 4, 0, 1, 4), (100, 16, 20, 1, 4)])
+def test_parts_that_are_never_written_are_refused(fields):
+    with pytest.raises(ValueError, match="never"):
+        tensor_cuts.restore(tensor_cuts.Cut(tensor_cuts.PARTS, fields, b"", b"\x01" * 50))

@@ -9,6 +9,7 @@ from model_compression.deployment.fusion import (
 )
 from model_compression.deployment.graph_cost import GraphCost, graph_cost
 from model_compression.deployment.latency import measure_latency
+from model_compression.deployment.narrow_weights import widen_weights
 from model_compression.deployment.onnx_model import (
     OnnxModel,
     OnnxModelError,
@@ -38,5 +39,6 @@ __all__ = [
     "read_onnx",
     "require_fused",
     "unpack",
+    "widen_weights",
     "write_onnx",
 ]

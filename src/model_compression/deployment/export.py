@@ -16,6 +16,7 @@ from torch import nn
 from model_compression import __version__
 from model_compression.deployment.byte_input import take_bytes
 from model_compression.deployment.integer_bias import write_integer_biases
+from model_compression.deployment.narrow_weights import narrow_weights
 from model_compression.deployment.onnx_model import INPUT_NAME, OUTPUT_NAME, OnnxModel
 from model_compression.deployment.pooling import write_global_pooling
 from model_compression.deployment.slimming import slim
@@ -67,6 +68,7 @@ def export_onnx(
         write_global_pooling(model.graph)
         transpose_stored_weights(model.graph)
         write_integer_biases(model.graph)
+        narrow_weights(model)
         slim(model)
     model.producer_name, model.producer_version = "model-compression", __version__
     model.metadata_props.clear()

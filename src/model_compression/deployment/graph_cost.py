@@ -19,6 +19,7 @@ from model_compression.deployment.graph_editing import (
     input_of,
     integer_attribute,
     stored_behind,
+    undequantized,
 )
 from model_compression.deployment.onnx_model import OnnxModel
 
@@ -76,7 +77,7 @@ def _count_parameters(graph: ir.Graph) -> tuple[int, int]:
         for index in _LEARNED_INPUTS.get(node.op_type, ()):
             value = input_of(node, index)
             learned = stored_behind(value)
-            array = constant_of(learned)
+            array = constant_of(undequantized(value)) if learned is not None else None
             if array is None or array.size == 1 or node in skipped or _is_constant(node):
                 continue
             # A shared weight is one; vectors of equal content are stored once but learned apart.

@@ -15,10 +15,28 @@ LAYER_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 """The operators that multiply with a learned weight, their second input."""
 
 
+_WIDENING = {"Cast": 0, "Gather": 1}
+"""The operators that make integers of stored ones of fewer bits, with the input that has these."""
+
+
 def constant_of(value: ir.Value | None) -> NDArray[Any] | None:
-    """The array that ``value`` always holds, or None where it is computed or absent."""
-    tensor = value.const_value if value is not None else None
-    return None if tensor is None else np.asarray(tensor.numpy())
+    """The array that ``value`` always holds; None where it is computed from inputs, or absent.
+
+    What a ``Cast`` or a ``Gather`` makes of a stored array is seen too: so are narrow weights read.
+    """
+    if value is None:
+        return None
+    if value.const_value is not None:
+        return np.asarray(value.const_value.numpy())
+    maker = value.producer()
+    if maker is None or maker.op_type not in _WIDENING:
+        return None
+    arrays = [array for each in maker.inputs if (array := constant_of(each)) is not None]
+    if len(arrays) < len(maker.inputs):
+        return None
+    if maker.op_type == "Gather":
+        return np.take(arrays[0], arrays[1], axis=integer_attribute(maker, "axis", 0))
+    return arrays[0].astype(ir.DataType(maker.attributes["to"].as_int()).numpy())
 
 
 def input_of(node: ir.Node, index: int) -> ir.Value | None:
@@ -32,11 +50,24 @@ def dequantized_from(value: ir.Value | None) -> ir.Node | None:
     return producer if producer is not None and producer.op_type == "DequantizeLinear" else None
 
 
-def stored_behind(value: ir.Value | None) -> ir.Value | None:
-    """The initialiser that ``value`` is, or is dequantized from; None where there is none."""
+def undequantized(value: ir.Value | None) -> ir.Value | None:
+    """What ``value`` is dequantized from, or ``value`` where it is not dequantized."""
     dequantize = dequantized_from(value)
-    stored = value if dequantize is None else dequantize.inputs[0]
-    return stored if stored is not None and stored.is_initializer() else None
+    return value if dequantize is None else dequantize.inputs[0]
+
+
+def stored_behind(value: ir.Value | None) -> ir.Value | None:
+    """The initialiser that ``value`` is, or is dequantized from; None where there is none.
+
+    A weight of few bits is behind the ``Cast`` or the ``Gather`` that widens it.
+    """
+    stored = undequantized(value)
+    if stored is None or constant_of(stored) is None:
+        return None
+    while (maker := stored.producer()) is not None and maker.op_type in _WIDENING:
+        stored = maker.inputs[_WIDENING[maker.op_type]]
+        assert stored is not None
+    return stored if stored.is_initializer() else None
 
 
 def add_constant(graph: ir.Graph, array: NDArray[np.generic], hint: str) -> ir.Value:

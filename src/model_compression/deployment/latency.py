@@ -1,18 +1,25 @@
-"""How long an inference takes, measured so that the files can be compared.
+"""How long an inference takes, measured so that files and runtimes can be compared.
 
-Knows files and a clock. The files take turns (A B C D, A B C D, ...), so a machine that gets busy
-or warm slows all of them down, not the last.
+Knows files, what loads them, and a clock. They take turns (A B C D, A B C D, ...), so a machine
+that gets busy or warm slows all of them down, not the last.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from model_compression.deployment.onnx_model import OnnxModel
-from model_compression.deployment.runtime import OnnxRuntimeClassifier, check_images
+from model_compression.deployment.runtime import Classifier, OnnxRuntimeClassifier, check_images
+
+Runtime = Callable[[OnnxModel, int], Classifier]
+"""Loads a file; the number is the threads of an inference, 0 leaves the choice to the runtime."""
+
+Run = Callable[[NDArray[np.uint8]], object]
+Key = TypeVar("Key", bound=Hashable)
 
 _LONG_ENOUGH_S = 0.005
 """A turn repeats its call until it lasts about this long, so the clock's noise vanishes."""
@@ -27,7 +34,7 @@ def measure_latency(
     threads: int = 1,
     warmup: int = 10,
 ) -> pd.DataFrame:
-    """Times every file at every batch size, interleaved.
+    """Times every file in ONNX Runtime at every batch size, interleaved.
 
     Args:
         models: The deployables by stage.
@@ -45,6 +52,50 @@ def measure_latency(
         ValueError: If there is no file, no image, an image of the wrong kind, or a number below 1
             (``warmup`` and ``threads``: below 0).
     """
+    return measure_runtimes(
+        models,
+        images,
+        {"onnxruntime": OnnxRuntimeClassifier},
+        batch_sizes=batch_sizes,
+        repeats=repeats,
+        threads=threads,
+        warmup=warmup,
+    ).drop(columns="runtime")
+
+
+def measure_runtimes(
+    models: Mapping[str, OnnxModel],
+    images: NDArray[np.uint8],
+    runtimes: Mapping[str, Runtime],
+    *,
+    batch_sizes: Sequence[int] = (1, 64),
+    repeats: int = 50,
+    threads: int = 1,
+    warmup: int = 10,
+) -> pd.DataFrame:
+    """Times every file in every runtime at every batch size, interleaved.
+
+    The runtimes of a file follow each other, so that they are paired by repeat as the files are.
+
+    Args:
+        models: The deployables by stage.
+        images: Bytes to classify, uint8, shape (N, C, H, W); repeated where a batch is larger.
+        runtimes: What loads a file, by the runtime's name.
+        batch_sizes: Images per inference.
+        repeats: Turns of each file in each runtime.
+        threads: Threads of an inference; 0 leaves the choice to the runtime.
+        warmup: Untimed calls of each file before the first turn.
+
+    Returns:
+        The columns stage, runtime, batch_size, repeat and latency_ms, as ``measure_latency`` has
+        them.
+
+    Raises:
+        ValueError: If there is no file, no runtime, no image, an image of the wrong kind, or a
+            number below 1 (``warmup`` and ``threads``: below 0).
+    """
+    if not runtimes:
+        raise ValueError("Expected at least one runtime to time the files in; got none.")
     if not models or len(images) == 0:
         raise ValueError(
             f"Expected at least one file and one image; got {len(models)} and {len(images)}."
@@ -57,29 +108,52 @@ def measure_latency(
     for model in models.values():
         check_images(model, images)
     classifiers = {
-        stage: OnnxRuntimeClassifier(model, threads=threads) for stage, model in models.items()
+        (stage, runtime): load(model, threads)
+        for stage, model in models.items()
+        for runtime, load in runtimes.items()
     }
-    rows = []
-    for batch_size in batch_sizes:
-        batch = np.ascontiguousarray(images[np.arange(batch_size) % len(images)])
-        calls = {stage: _calls_per_turn(each, batch, warmup) for stage, each in classifiers.items()}
-        for repeat in range(repeats):
-            for stage, classifier in classifiers.items():
-                seconds = _mean_seconds(classifier, batch, calls[stage])
-                rows.append((stage, batch_size, repeat, seconds * 1e3))
-    return pd.DataFrame(rows, columns=["stage", "batch_size", "repeat", "latency_ms"])
+    runs = {key: classifier.run for key, classifier in classifiers.items()}
+    rows = [
+        (*key, batch_size, repeat, milliseconds)
+        for batch_size in batch_sizes
+        for key, repeat, milliseconds in time_by_turns(
+            runs,
+            np.ascontiguousarray(images[np.arange(batch_size) % len(images)]),
+            repeats=repeats,
+            warmup=warmup,
+        )
+    ]
+    return pd.DataFrame(rows, columns=["stage", "runtime", "batch_size", "repeat", "latency_ms"])
 
 
-def _calls_per_turn(
-    classifier: OnnxRuntimeClassifier, batch: NDArray[np.uint8], warmup: int
-) -> int:
+def time_by_turns(
+    runs: Mapping[Key, Run], batch: NDArray[np.uint8], *, repeats: int, warmup: int
+) -> Iterator[tuple[Key, int, float]]:
+    """Times calls on one and the same batch, interleaved.
+
+    Args:
+        runs: What is timed, by whatever names it.
+        batch: Given to each of them, uint8, shape (N, C, H, W).
+        repeats: Turns of each.
+        warmup: Untimed calls of each before the first turn.
+
+    Yields:
+        The name, the turn (from 0) and the milliseconds of a call: the mean over a turn's calls.
+    """
+    calls = {key: _calls_per_turn(run, batch, warmup) for key, run in runs.items()}
+    for repeat in range(repeats):
+        for key, run in runs.items():
+            yield key, repeat, _mean_seconds(run, batch, calls[key]) * 1e3
+
+
+def _calls_per_turn(run: Run, batch: NDArray[np.uint8], warmup: int) -> int:
     for _ in range(warmup):
-        classifier.run(batch)
-    return max(1, round(_LONG_ENOUGH_S / _mean_seconds(classifier, batch, 1)))
+        run(batch)
+    return max(1, round(_LONG_ENOUGH_S / _mean_seconds(run, batch, 1)))
 
 
-def _mean_seconds(classifier: OnnxRuntimeClassifier, batch: NDArray[np.uint8], calls: int) -> float:
+def _mean_seconds(run: Run, batch: NDArray[np.uint8], calls: int) -> float:
     begin = time.perf_counter()
     for _ in range(calls):
-        classifier.run(batch)
+        run(batch)
     return (time.perf_counter() - begin) / calls

@@ -35,6 +35,7 @@ from model_compression.deployment.tensor_cuts import (
     WORDS,
     Cut,
     cut_bytes,
+    cut_parts,
     cut_words,
     deflate,
     inflate,
@@ -172,8 +173,14 @@ def _weights(content: bytes) -> Iterator[tuple[int, TensorProto]]:
 
 def _cut(tensor: TensorProto, budget: int) -> Cut | None:
     """The tensor, coded with at most so many symbols; ``None`` where that is not worth it."""
-    itemsize = _ITEMSIZES.get(tensor.data_type)
     count = math.prod(tensor.dims)
+    bits = _PART_BITS.get(tensor.data_type)
+    if bits is not None:
+        size = len(tensor.raw_data)
+        if min(tensor.dims) < 0 or size != -(-count * bits // 8) or size * (8 // bits) > budget:
+            return None
+        return cut_parts(tensor.raw_data, bits, math.prod(tensor.dims[2:]))
+    itemsize = _ITEMSIZES.get(tensor.data_type)
     if itemsize is None or count > budget or count * itemsize != len(tensor.raw_data):
         return None
     if min(tensor.dims) < 0:
@@ -191,6 +198,14 @@ _ITEMSIZES: dict[int, int] = {
     TensorProto.INT32: 4,
 }
 """Of the types that are coded."""
+
+_PART_BITS: dict[int, int] = {
+    TensorProto.INT4: 4,
+    TensorProto.UINT4: 4,
+    TensorProto.INT2: 2,
+    TensorProto.UINT2: 2,
+}
+"""Of the types of which several numbers share a byte."""
 
 
 def _digest(body: bytes, content: bytes) -> bytes:

@@ -3,6 +3,7 @@
 Knows the file's contract; how good its answers are is judged elsewhere.
 """
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 import numpy as np
@@ -21,22 +22,24 @@ from model_compression.images import ImageArray
 _ERRORS_ONLY = 3
 
 
-class OnnxRuntimeClassifier:
-    """A loaded file.
+class Classifier(ABC):
+    """A loaded file, in whichever runtime.
 
     Args:
         model: The deployable, or its path.
-        threads: Threads that one inference may use; 0 leaves the choice to ONNX Runtime.
     """
 
-    def __init__(self, model: OnnxModel | Path, threads: int = 0) -> None:
+    def __init__(self, model: OnnxModel | Path) -> None:
         self.model = read_onnx(model) if isinstance(model, Path) else model
-        self._session = open_session(self.model, threads)
 
     @property
+    @abstractmethod
     def name(self) -> str:
         """The runtime and its version, such as ``onnxruntime 1.32.0``."""
-        return f"onnxruntime {onnxruntime.__version__}"
+
+    @abstractmethod
+    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """One unchecked inference on all of ``images`` at once: the call that is timed."""
 
     def logits(self, images: ImageArray, batch_size: int = 500) -> NDArray[np.float32]:
         """The logits of every image, shape (N, classes).
@@ -55,13 +58,31 @@ class OnnxRuntimeClassifier:
         parts = [self.run(images[start : start + batch_size]) for start in starts]
         return np.concatenate(parts) if parts else self._no_logits()
 
+    def _no_logits(self) -> NDArray[np.float32]:
+        return np.empty((0, len(self.model.classes)), dtype=np.float32)
+
+
+class OnnxRuntimeClassifier(Classifier):
+    """A file that ONNX Runtime has loaded.
+
+    Args:
+        model: The deployable, or its path.
+        threads: Threads that one inference may use; 0 leaves the choice to ONNX Runtime.
+    """
+
+    def __init__(self, model: OnnxModel | Path, threads: int = 0) -> None:
+        super().__init__(model)
+        self._session = open_session(self.model, threads)
+
+    @property
+    def name(self) -> str:
+        """The runtime and its version, such as ``onnxruntime 1.32.0``."""
+        return f"onnxruntime {onnxruntime.__version__}"
+
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """One unchecked inference on all of ``images`` at once: the call that is timed."""
         (logits,) = self._session.run([OUTPUT_NAME], {INPUT_NAME: images})
         return np.asarray(logits)
-
-    def _no_logits(self) -> NDArray[np.float32]:
-        return np.empty((0, len(self.model.classes)), dtype=np.float32)
 
 
 def check_images(model: OnnxModel, images: ImageArray) -> None:

@@ -1,4 +1,4 @@
-"""Four ways to code the bytes of a tensor, and back.
+"""Five ways to code the bytes of a tensor, and back.
 
 Knows arrays of bytes and of words (four bytes, little-endian); what surrounds them is the
 container's business (``packing``). Whatever is damaged ends in a ``ValueError``.
@@ -12,8 +12,10 @@ container's business (``packing``). Whatever is damaged ends in a ``ValueError``
     3 planes  count, length                            the third and the fourth bytes of all words,
                                                        a Zstandard frame of ``length`` bytes; then
                                                        the first and the second ones, as they are
+    4 parts   count, size, zero, stride, bits          ``bits`` of each byte at a time, the lowest
+                                                       first: 2 or 4, numbers that share a byte
 
-``weight_coding`` codes the numbers of the first three.
+``weight_coding`` codes the numbers of all but the planes.
 """
 
 from collections.abc import Sequence
@@ -25,12 +27,14 @@ from numpy.typing import NDArray
 
 from model_compression.deployment.weight_coding import decode_symbols, encode_symbols
 
-BYTES, WORDS, FLOATS, PLANES = range(4)
-FIELDS = {BYTES: 5, WORDS: 4, FLOATS: 3, PLANES: 2}
+BYTES, WORDS, FLOATS, PLANES, PARTS = range(5)
+FIELDS = {BYTES: 5, WORDS: 4, FLOATS: 3, PLANES: 2, PARTS: 5}
 """How many numbers say how a stretch was coded, the first of them the count of its elements."""
-ELEMENT_BYTES = {BYTES: 1, WORDS: 4, FLOATS: 4, PLANES: 4}
+ELEMENT_BYTES = {BYTES: 1, WORDS: 4, FLOATS: 4, PLANES: 4, PARTS: 1}
 """What one element takes in the file."""
 WORD = np.dtype("<u4")
+PART_BITS = (2, 4)
+"""Of numbers that share a byte."""
 
 _UNKNOWN_SIZE = -1
 _LEVEL = 22
@@ -74,6 +78,20 @@ def cut_bytes(raw: bytes, signed: bool, stride: int) -> Cut | None:
     )
 
 
+def cut_parts(raw: bytes, bits: int, stride: int) -> Cut | None:
+    """Codes numbers of a few bits that share bytes; ``None`` where Zstandard alone does as well.
+
+    Args:
+        raw: The tensor, the lowest bits of a byte first; a number's bits are taken as they are.
+        bits: 2 or 4.
+        stride: Numbers from one to its neighbour in another kernel.
+    """
+    symbols = _parts(np.frombuffer(raw, dtype=np.uint8), bits)
+    zero, size = _commonest(symbols), 1 << bits
+    stream = encode_symbols(symbols.tolist(), size, zero, stride)
+    return _if_shorter(Cut(PARTS, (len(raw), size, zero, stride, bits), b"", stream), raw)
+
+
 def cut_words(raw: bytes, is_float: bool, stride: int) -> Cut | None:
     """Codes the elements of a tensor of words; ``None`` where Zstandard alone does as well."""
     words = np.frombuffer(raw, dtype=WORD)
@@ -109,6 +127,14 @@ def restore(cut: Cut) -> bytes:
         _, size, zero, stride = cut.fields
         symbols = _decode(cut.stream, count, size, zero, stride)
         return np.frombuffer(cut.table, dtype=WORD)[symbols].tobytes()
+    if cut.kind == PARTS:
+        _, size, zero, stride, bits = cut.fields
+        symbols = _decode(cut.stream, symbols_in(PARTS, cut.fields), size, zero, stride)
+        if size != 1 << bits:
+            raise ValueError(f"parts of {bits} bits are never of {size} kinds")
+        places = np.arange(0, 8, bits)
+        whole: NDArray[np.int64] = (symbols.reshape(count, -1) << places).sum(axis=1)
+        return whole.astype(np.uint8).tobytes()
     if cut.kind == FLOATS:
         return _restore_floats(cut)
     _, length = cut.fields
@@ -179,6 +205,11 @@ def _table(words: NDArray[np.uint32]) -> NDArray[np.uint32] | None:
     return values if len(values) <= most else None
 
 
+def _parts(content: NDArray[np.uint8], bits: int) -> NDArray[np.int64]:
+    places = np.arange(0, 8, bits)
+    return (content[:, None].astype(np.int64) >> places & (1 << bits) - 1).reshape(-1)
+
+
 def _commonest(symbols: NDArray[np.int64]) -> int:
     return int(np.bincount(symbols).argmax())
 
@@ -188,5 +219,13 @@ def _if_shorter(cut: Cut, raw: bytes) -> Cut | None:
 
 
 def symbols_in(kind: int, fields: Sequence[int]) -> int:
-    """How many symbols are coded one by one, which is what takes time."""
+    """How many symbols are coded one by one, which is what takes time.
+
+    Raises:
+        ValueError: If the fields are none that this module writes.
+    """
+    if kind == PARTS:
+        if fields[4] not in PART_BITS:
+            raise ValueError(f"parts of {fields[4]} bits are never coded")
+        return fields[0] * (8 // fields[4])
     return 0 if kind == PLANES else fields[0]
