@@ -53,8 +53,8 @@ class ModelSettings(Parameters):
     """A choice of network, checked as soon as it is read."""
 
     name: str = Field(min_length=1)
-    """net, resnet8 (14, 20, 32, 56), wrn_16_2 (or any width), the name of a torchvision classifier,
-    or the dotted path of an nn.Module class, package.module.Class."""
+    """net, lenet300, lenet5, resnet8 (14, 20, 32, 56), wrn_16_2 (or any width), the name of a
+    torchvision classifier, or the dotted path of an nn.Module class, package.module.Class."""
     options: Options = Field(default={})
     """What its constructor takes besides the images' channels, their size and the classes."""
     sees: Sees = "image"

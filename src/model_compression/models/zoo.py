@@ -6,14 +6,18 @@ Knows names; how each kind of network is built is its own module's business.
 import difflib
 import re
 
+from torch import nn
+
 from model_compression.models.architecture import Architecture, ModelError, from_constructor
 from model_compression.models.custom import custom_architecture, is_custom
+from model_compression.models.lenet import LeNet5, LeNet300
 from model_compression.models.net import Net
 from model_compression.models.resnet import DEPTHS, ResNet
 from model_compression.models.torchvision_zoo import torchvision_architecture, torchvision_names
 from model_compression.models.wide_resnet import WideResNet, is_depth
 
 _TRIAL_SHAPE = (3, 32, 32)
+_PLAIN: dict[str, type[nn.Module]] = {"net": Net, "lenet300": LeNet300, "lenet5": LeNet5}
 
 
 def available_models() -> list[str]:
@@ -48,12 +52,12 @@ def find_architecture(name: str) -> Architecture:
 
 def _own_names() -> list[str]:
     wide = [f"wrn_16_{factor}" for factor in (1, 2, 4)]
-    return ["net", *(f"resnet{depth}" for depth in DEPTHS), *wide]
+    return ["net", *(f"resnet{depth}" for depth in DEPTHS), *wide, "lenet300", "lenet5"]
 
 
 def _own_architecture(name: str) -> Architecture | None:
-    if name == "net":
-        return from_constructor(Net, trial_shape=_TRIAL_SHAPE)
+    if name in _PLAIN:
+        return from_constructor(_PLAIN[name], trial_shape=_TRIAL_SHAPE)
     if name in {f"resnet{depth}" for depth in DEPTHS}:
         fixed = {"depth": int(name.removeprefix("resnet"))}
         return from_constructor(ResNet, fixed, _TRIAL_SHAPE)
