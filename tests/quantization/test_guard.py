@@ -136,11 +136,11 @@ def test_what_is_not_returned_keeps_its_learned_steps_and_ranges():
     settings = QatSettings(weight_bits=3, grid_steps="learned")
     model = quantized(settings)
     with torch.no_grad():
-        model.weight_quantizers()["conv2"].step.mul_(0.7)
+        model.weight_quantizers()["conv2"].log_step.sub_(0.3)
     changed = regrid(model, network(), SHAPE, settings.with_bits({"conv1": 32, "linear1": 8}))
     assert bits_of(changed) == {"conv2": 3, "linear1": 8, "linear2": 3, "classifier": 3}
     assert torch.equal(
-        changed.weight_quantizers()["conv2"].step, model.weight_quantizers()["conv2"].step
+        changed.weight_quantizers()["conv2"].log_step, model.weight_quantizers()["conv2"].log_step
     )
     same = regrid(model, network(), SHAPE, settings)
     with torch.no_grad():

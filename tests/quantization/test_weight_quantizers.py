@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -71,10 +73,11 @@ def test_a_learned_steps_gradient_is_lsqs():
     weight = torch.tensor([[0.6, 0.2, -2.0]], requires_grad=True)
     quantizer = begun(LearnedStepQuantizer, weight, 2)
     with torch.no_grad():
-        quantizer.step.fill_(0.5)
+        quantizer.log_step.fill_(math.log(0.5))
     quantizer(weight).backward(torch.tensor([[1.0, 10.0, 100.0]]))
     by_hand = (1 * 1 + (0 - 0.4) * 10 + -1 * 100) / (3 * 1) ** 0.5
-    assert quantizer.step.grad.item() == pytest.approx(by_hand, rel=1e-5)
+    # Of the step's logarithm: the step times its own gradient.
+    assert quantizer.log_step.grad.item() == pytest.approx(0.5 * by_hand, rel=1e-5)
     assert weight.grad.tolist() == [[0.0, 10.0, 0.0]]
 
 

@@ -144,30 +144,34 @@ class FixedStepQuantizer(WeightQuantizer):
 
 
 class LearnedStepQuantizer(WeightQuantizer):
-    """The step is learned with the weights: LSQ (Esser et al., ICLR 2020).
+    """The step is learned with the weights: LSQ (Esser et al., ICLR 2020), in its logarithm.
 
     ``d w_q / d s = round(w / s) - w / s`` inside the grid, and the end of the grid outside, summed
     over the weights and scaled by ``1 / sqrt(n * largest)``, n the weights of one step. Weights
     outside of the grid get no gradient. It begins with ``s = 2 * mean|w| / sqrt(largest)``, the
     mean over the weights that are not 0.
+
+    What is trained is ``log s`` (Jain et al., Trained Quantization Thresholds, MLSys 2020), so an
+    update changes a step by a share of itself. With s itself, a ResNet-20 whose batch norms are
+    folded diverged within an epoch, at 4 bits and a learning rate of 0.005.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.step = nn.Parameter(torch.ones(1))
+        self.log_step = nn.Parameter(torch.zeros(1))
 
     @property
     def scale(self) -> Tensor:  # type: ignore[override]
-        """The steps, kept above the smallest one that there is."""
-        return self.step.abs().clamp_min(SMALLEST_SCALE)
+        """The steps."""
+        return self.log_step.exp()
 
     def begin(self, weight: Tensor) -> None:
         """Begins with steps of the mean weight."""
         sizes = weight.detach().abs()
         sizes = sizes.flatten(1) if self.sharing == "channel" else sizes.view(1, -1)
         kept = (sizes > 0).sum(1).clamp_min(1)
-        mean = sizes.sum(1) / kept
-        self.step = nn.Parameter((2 * mean / math.sqrt(self.largest)).clamp_min(SMALLEST_SCALE))
+        step = 2 * sizes.sum(1) / kept / math.sqrt(self.largest)
+        self.log_step = nn.Parameter(step.clamp_min(SMALLEST_SCALE).log())
 
     def rounded(self, weight: Tensor) -> Tensor:
         """``scale * clamp(round(w / scale))``."""
