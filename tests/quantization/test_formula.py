@@ -92,3 +92,34 @@ def test_other_numbers_of_bits_are_refused(bits: int):
 def test_a_tensor_without_a_range_is_refused(x: Tensor, reason: str):
     with pytest.raises(ValueError, match=reason):
         affine_grid(x)
+
+
+def test_a_given_range_decides_the_step_and_clips_beyond():
+    x = torch.tensor([[-1.0, 0.25, 3.0], [0.5, 8.0, -8.0]])
+    grid = symmetric_grid(x, 3, axis=0, limits=torch.tensor([1.5, 6.0]))
+    assert grid.scale.tolist() == [[0.5], [2.0]]
+    assert fake_quantize(x, grid).tolist() == [[-1.0, 0.0, 1.5], [0.0, 6.0, -6.0]]
+    affine = affine_grid(x, 2, limits=(torch.tensor(1.0), torch.tensor(6.0)))  # zero is added
+    assert (affine.scale.item(), affine.zero_point.item()) == (2.0, 0.0)
+
+
+@given(x=VECTORS, bits=BITS)
+def test_the_extremes_given_as_a_range_make_the_same_grid(x: Tensor, bits: int):
+    for grid, expected in (
+        (symmetric_grid(x, bits, limits=x.abs().max()), symmetric_grid(x, bits)),
+        (affine_grid(x, bits, limits=(x.min(), x.max())), affine_grid(x, bits)),
+    ):
+        assert torch.equal(grid.scale, expected.scale)
+        assert torch.equal(grid.zero_point, expected.zero_point)
+
+
+def test_limits_that_are_none_are_refused():
+    x = torch.ones(2, 3)
+    with pytest.raises(ValueError, match=r"limits of shape \(2,\)"):
+        symmetric_grid(x, 8, axis=0, limits=torch.ones(3))
+    with pytest.raises(ValueError, match="0 or more"):
+        symmetric_grid(x, 8, limits=torch.tensor(-1.0))
+    with pytest.raises(ValueError, match="finite"):
+        affine_grid(x, 8, limits=(torch.tensor(0.0), torch.tensor(torch.inf)))
+    with pytest.raises(ValueError, match="above its high"):
+        affine_grid(x, 8, limits=(torch.tensor(2.0), torch.tensor(1.0)))

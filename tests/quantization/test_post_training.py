@@ -111,3 +111,35 @@ def test_every_grid_ends_as_bytes_of_few_values(kind, sharing):
 def test_a_layer_that_is_not_there_is_named():
     with pytest.raises(ValueError, match="stem"):
         prepare_qat(network(), SHAPE, QatSettings(bits={"stem": 4}))
+
+
+def test_layers_come_in_the_order_in_which_they_run():
+    model = prepare_qat(network(), SHAPE)
+    assert list(model.weight_quantizers()) == [
+        "conv1",
+        "conv2",
+        "linear1",
+        "linear2",
+        "classifier",
+    ]
+
+
+def test_a_weight_that_two_layers_share_has_one_grid():
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(144, 144)
+            self.end = nn.Linear(144, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.layer(x.flatten(1)).relu()
+            return self.end(self.layer(x).relu())
+
+    torch.manual_seed(0)
+    module = Twice().eval()
+    model = quantize_after_training(
+        module, SHAPE, StaticSettings(method="static", weight_bits=4), [IMAGES]
+    )
+    assert list(model.weight_quantizers()) == ["layer", "end"]
+    with torch.no_grad():
+        torch.testing.assert_close(convert(model)(IMAGES), model(IMAGES), rtol=1e-3, atol=1e-3)

@@ -19,7 +19,14 @@ from torch.fx import GraphModule
 from model_compression.evaluation import device_of
 from model_compression.quantization._torchao import convert_pt2e, prepare_qat_pt2e
 from model_compression.quantization.biases import round_biases
-from model_compression.quantization.capture import DROPOUTS, capture, layer_path, layer_paths
+from model_compression.quantization.capture import (
+    CONVOLUTIONS,
+    DROPOUTS,
+    LINEAR,
+    capture,
+    layer_path,
+    layer_paths,
+)
 from model_compression.quantization.fake_quantize import ActivationFakeQuantize
 from model_compression.quantization.ranges import RangeCollector, RangeMethod
 from model_compression.quantization.settings import QatSettings, WeightSettings
@@ -67,7 +74,7 @@ class QatModel(nn.Module):
                 yield module
 
     def weight_quantizers(self) -> dict[str, WeightQuantizer]:
-        """The quantizers of weights, by their layer's path, in the graph's order."""
+        """The quantizers of weights, by their layer's path, in the order in which layers run."""
         return {path: quantizer for path, quantizer, _ in _weights(self.prepared)}
 
 
@@ -332,12 +339,20 @@ def _put_weights_on_grid(graph_module: GraphModule) -> None:
 
 
 def _weights(graph_module: GraphModule) -> Iterator[tuple[str, WeightQuantizer, nn.Parameter]]:
-    """Each quantized weight with its layer's path and what rounds it, in the graph's order."""
-    for node in graph_module.graph.nodes:
-        if node.op != "call_module":
+    """Each quantized weight with its layer's path and what rounds it, in the order of the layers.
+
+    A weight that several layers share is one.
+    """
+    seen = set()
+    for layer in graph_module.graph.nodes:
+        if layer.target not in (*CONVOLUTIONS, LINEAR):
             continue
+        node = layer.args[1]
+        if node.op != "call_module" or node.target in seen:
+            continue
+        seen.add(node.target)
         quantizer = graph_module.get_submodule(str(node.target))
-        path = layer_path(node.args[0]) if node.args else None
+        path = layer_path(node.args[0])
         if isinstance(quantizer, WeightQuantizer) and path is not None:
             yield path, quantizer, graph_module.get_parameter(str(node.args[0].target))
 
