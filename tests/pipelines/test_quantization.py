@@ -219,3 +219,13 @@ def test_layers_that_bear_less_keep_more_bits():
 def test_an_impossible_target_is_refused(wrong, named):
     with pytest.raises(ValueError, match=named):
         BitSensitivityParameters(**{"bits": [8, 4, 2], **wrong})
+
+
+def test_the_example_of_four_bits_is_what_the_stage_takes():
+    group = yaml.safe_load((CONF / "base" / "parameters_quantization.yml").read_text())
+    example = yaml.safe_load((CONF / "four_bits" / "parameters.yml").read_text())
+    merged = {**group["quantization"], **example["quantization"]}
+    settings = QuantizationParameters.model_validate(merged).quantization
+    assert (settings.method, settings.weight_bits) == ("static", 4)
+    assert settings.rounding.steps == 1000
+    assert settings.guard.max_accuracy_drop == 0.005

@@ -132,12 +132,16 @@ def test_weights_end_on_the_grid_one_of_their_two_neighbours_and_zeros_stay(refe
     assert moved > 10
 
 
-def test_zeros_may_move_if_they_are_not_kept(reference):
-    prepared = prepared_from(reference, 3)
-    zeros = reference.get_parameter("first.weight") == 0
-    settings = QUICK.model_copy(update={"keep_zeros": False})
+@pytest.mark.parametrize("keep_zeros", [True, False])
+def test_zeros_move_only_if_they_are_not_kept(reference, keep_zeros):
+    prepared = prepared_from(reference, 4)
+    weight = prepared.get_parameter("first.weight")
+    with torch.no_grad():
+        weight[weight > 0] = 0  # the float layer has all of these, so moving up would help
+    zeros = weight == 0
+    settings = QUICK.model_copy(update={"keep_zeros": keep_zeros})
     adaptive_rounding(prepared, reference, batches(), settings)
-    assert (prepared.get_parameter("first.weight")[zeros] != 0).any()
+    assert (weight[zeros] == 0).all() == keep_zeros
 
 
 def test_the_seed_decides_and_torchs_own_random_state_does_not(reference):

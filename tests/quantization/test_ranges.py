@@ -9,13 +9,7 @@ from hypothesis.extra.numpy import arrays
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from model_compression.quantization.formula import (
-    affine_grid,
-    dequantize,
-    fake_quantize,
-    quantize,
-    symmetric_grid,
-)
+from model_compression.quantization.formula import affine_grid, fake_quantize, symmetric_grid
 from model_compression.quantization.ranges import (
     BINS,
     Entropy,
@@ -29,13 +23,117 @@ from model_compression.quantization.ranges import (
     weight_scales,
 )
 
+METHODS = [MinMax(), Percentile(share=0.99), Mse(), Entropy()]
 VALUES = st.floats(-1000, 1000, width=32).filter(lambda value: value == 0 or abs(value) > 1e-6)
 VECTORS = arrays(np.float32, st.integers(1, 40), elements=VALUES).map(torch.from_numpy)
 MATRICES = arrays(np.float32, (3, 7), elements=VALUES).map(torch.from_numpy)
-METHODS = (MinMax(), Percentile(share=0.9), Mse(), Entropy())
 ANY = st.sampled_from(METHODS)
 BITS = st.integers(2, 16)
-FEW = settings(max_examples=30)
+FEW = settings(max_examples=20)
+
+
+def values(seed: int = 0, *shape: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(shape or (6, 400), generator=generator)
+    return x * torch.rand(len(x), generator=generator).view(-1, *(1,) * (x.ndim - 1)) ** 2 * 10
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("axis", [None, 0])
+@given(bits=st.integers(2, 10), seed=st.integers(0, 50))
+@settings(max_examples=8, deadline=None)
+def test_inside_the_range_the_error_is_at_most_half_a_step(method, axis, bits, seed):
+    x = values(seed)
+    for grid in (
+        symmetric_grid(x, bits, axis, symmetric_limits(x, bits, method, axis)),
+        affine_grid(x, bits, axis, affine_limits(x, bits, method, axis)),
+    ):
+        rounded = fake_quantize(x, grid)
+        low = (grid.smallest - grid.zero_point) * grid.scale
+        high = (grid.largest - grid.zero_point) * grid.scale
+        inside = (x >= low) & (x <= high)
+        half = grid.scale.expand_as(x) / 2
+        assert ((x - rounded).abs() <= half * 1.001 + 1e-7)[inside].all()
+        torch.testing.assert_close(fake_quantize(rounded, grid), rounded)
+        assert not fake_quantize(torch.zeros_like(x), grid).any()
+        ordered = x.sort(dim=1).values
+        assert (fake_quantize(ordered, grid).diff(dim=1) >= 0).all()
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_the_least_squared_error_is_never_more_than_that_of_everything(bits):
+    x = values()
+
+    def error(method) -> torch.Tensor:
+        grid = symmetric_grid(x, bits, 0, symmetric_limits(x, bits, method, 0))
+        return (x - fake_quantize(x, grid)).square().mean(1)
+
+    assert (error(Mse()) <= error(MinMax())).all()
+    if bits == 2:
+        assert (error(Mse()) < 0.7 * error(MinMax())).all()
+
+
+def test_a_percentile_is_the_quantile_and_all_of_it_is_everything():
+    x = values()
+    expected = torch.quantile(x.abs(), 0.99, dim=1)
+    torch.testing.assert_close(symmetric_limits(x, 8, Percentile(share=0.99), 0), expected)
+    for axis in (None, 0):
+        everything = symmetric_limits(x, 8, MinMax(), axis)
+        assert torch.equal(symmetric_limits(x, 8, Percentile(share=1.0), axis), everything)
+
+
+def test_entropy_clips_long_tails_and_keeps_an_even_distribution():
+    even = torch.linspace(-1, 1, 20_001)
+    assert symmetric_limits(even, 8, Entropy()) == pytest.approx(1.0, abs=0.02)
+    generator = torch.Generator().manual_seed(0)
+    tails = torch.empty(100_000).exponential_(generator=generator) ** 1.5
+    assert 0 < symmetric_limits(tails, 8, Entropy()) < 0.8 * tails.max()
+
+
+def test_steps_of_a_weight_are_its_limit_over_the_largest_integer():
+    weight = values(0, 4, 3, 3, 3)
+    steps = weight_scales(weight, 4, MinMax())
+    torch.testing.assert_close(steps, weight.abs().flatten(1).amax(1) / 7)
+    assert weight_scales(weight, 4, MinMax(), None).shape == ()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_collector_chooses_over_batches_what_is_chosen_over_all(method):
+    batches = [values(seed, 50, 40).relu() * scale for seed, scale in enumerate((0.1, 5.0, 1.0))]
+    collector = RangeCollector()
+    for batch in batches:
+        collector.update(batch)
+    everything = torch.cat(batches).flatten()
+    low, high = collector.range(method)
+    expected_low, expected_high = affine_limits(everything, 8, method)
+    width = everything.max().item() / 1024
+    if not isinstance(method, Entropy):
+        # Entropy leaves exact zeros out of the collector's histogram, so it may choose otherwise.
+        assert (low, high) == pytest.approx(
+            (expected_low.item(), expected_high.item()), abs=4 * width
+        )
+    assert low <= 0 <= high <= everything.max()
+
+
+def test_a_collector_does_not_depend_on_how_values_came():
+    x = values()
+    one, many = RangeCollector(), RangeCollector()
+    one.update(x)
+    for row in x.flip(0):
+        many.update(row)
+    assert torch.equal(one.counts, many.counts)
+    assert one.range(Mse()) == many.range(Mse())
+
+
+def test_what_has_no_range_is_refused():
+    with pytest.raises(ValueError, match="never updated"):
+        RangeCollector().range(MinMax())
+    with pytest.raises(ValueError, match="empty"):
+        RangeCollector().update(torch.empty(0))
+    with pytest.raises(ValueError, match="finite"):
+        RangeCollector().update(torch.tensor([float("nan")]))
+    with pytest.raises(ValueError, match="bits"):
+        symmetric_limits(values(), 17, Mse())
 
 
 def bell(count: int = 5000, seed: int = 0) -> Tensor:
@@ -50,43 +148,7 @@ def collected(x: Tensor, batches: int = 1) -> RangeCollector:
     return collector
 
 
-@FEW
-@given(x=VECTORS, bits=BITS, method=ANY)
-def test_inside_of_a_symmetric_range_the_error_is_at_most_half_a_step(x, bits, method):
-    limit = symmetric_limits(x, bits, method)
-    grid = symmetric_grid(x, bits, limits=limit)
-    inside = x[x.abs() <= limit]
-    error = (fake_quantize(inside, grid) - inside).abs()
-    assert (error <= grid.scale * 0.501 + 1e-6 * x.abs().max()).all()
-
-
-@FEW
-@given(x=VECTORS, bits=BITS, method=ANY)
-def test_inside_of_an_affine_range_the_error_is_at_most_half_a_step(x, bits, method):
-    grid = affine_grid(x, bits, limits=affine_limits(x, bits, method))
-    # Rounding the zero point moves the range by less than a step.
-    ends = dequantize(torch.tensor([grid.smallest, grid.largest]), grid)
-    inside = x[(x >= ends[0]) & (x <= ends[1])]
-    error = (fake_quantize(inside, grid) - inside).abs()
-    assert (error <= grid.scale * 0.501 + 1e-5 * x.abs().max()).all()
-
-
-@FEW
-@given(x=VECTORS, bits=BITS, method=ANY, is_affine=st.booleans())
-def test_with_a_chosen_range_quantization_is_idempotent_monotone_and_exact_at_zero(
-    x, bits, method, is_affine
-):
-    if is_affine:
-        grid = affine_grid(x, bits, limits=affine_limits(x, bits, method))
-    else:
-        grid = symmetric_grid(x, bits, limits=symmetric_limits(x, bits, method))
-    integers = quantize(x.sort().values, grid)
-    assert torch.equal(quantize(dequantize(integers, grid), grid), integers)
-    assert (integers.diff() >= 0).all()
-    assert fake_quantize(torch.zeros(1), grid).item() == 0.0
-
-
-@FEW
+@settings(max_examples=6)
 @given(x=MATRICES, bits=BITS, method=ANY)
 def test_a_range_a_channel_is_each_channels_own_range(x, bits, method):
     together = symmetric_limits(x, bits, method, axis=0)
@@ -122,36 +184,11 @@ def test_the_mse_range_is_never_worse_than_min_max(x, bits):
     ).all()
 
 
-def test_the_mse_range_clips_heavy_tails_and_gains_by_it():
-    x = bell()
-    limit = symmetric_limits(x, 4, Mse())
-    assert 0.1 * x.abs().max() < limit < 0.9 * x.abs().max()
-    clipped = (fake_quantize(x, symmetric_grid(x, 4, limits=limit)) - x).square().mean()
-    whole = (fake_quantize(x, symmetric_grid(x, 4)) - x).square().mean()
-    assert clipped < 0.7 * whole
-
-
-@FEW
-@given(x=MATRICES, bits=BITS)
-def test_percentile_1_is_min_max(x, bits):
-    for axis in (None, 0):
-        assert torch.equal(
-            symmetric_limits(x, bits, Percentile(share=1), axis),
-            symmetric_limits(x, bits, MinMax(), axis),
-        )
-        for end, expected in zip(
-            affine_limits(x, bits, Percentile(share=1), axis),
-            affine_limits(x, bits, MinMax(), axis),
-            strict=True,
-        ):
-            assert torch.equal(end, expected)
-
-
 @FEW
 @given(x=VECTORS, share=st.floats(0.51, 1))
 def test_a_percentile_is_numpys(x, share):
     low, high = affine_limits(x, 8, Percentile(share=share))
-    slack = 1e-5 * np.abs(x.numpy()).max()
+    slack = 1e-5 * x.abs().max().item()
     expected = np.quantile(x.double().numpy(), [1 - share, share])
     assert low.item() == pytest.approx(min(expected[0], 0), abs=slack)
     assert high.item() == pytest.approx(max(expected[1], 0), abs=slack)
@@ -189,35 +226,6 @@ def test_the_entropy_threshold_has_the_least_divergence_of_all():
 def test_entropy_of_as_many_levels_as_bins_keeps_everything():
     x = bell()
     assert symmetric_limits(x, 13, Entropy()) == x.abs().max()
-
-
-def test_weight_scales_are_the_limits_over_the_largest_integer():
-    weight = bell(4 * 2 * 9).view(4, 2, 3, 3)
-    weight[2] = 0
-    expected = weight.abs().amax((1, 2, 3)) / 7
-    expected[2] = 1
-    torch.testing.assert_close(weight_scales(weight, 4, MinMax()), expected)
-    assert weight_scales(weight, 4, MinMax(), axis=None) == weight.abs().max() / 7
-    for method in METHODS:
-        assert weight_scales(weight, 4, method).shape == (4,)
-        assert (weight_scales(weight, 4, method) <= expected).all()
-        assert weight_scales(weight, 4, method, axis=None).shape == ()
-
-
-@FEW
-@given(
-    x=VECTORS,
-    parts=st.integers(1, 5),
-    factor=st.sampled_from([1e-20, 1.0, 1e20]),
-    method=ANY,
-)
-def test_a_collected_range_does_not_depend_on_the_batches(x, parts, factor, method):
-    x = x * factor
-    whole, split = collected(x), collected(x, parts)
-    assert torch.equal(whole.counts, split.counts)
-    assert whole.zeros + int(whole.counts.sum()) == x.numel()
-    assert whole.range(method) == split.range(method)
-    assert collected(x.flip(0), parts).range(method) == whole.range(method)
 
 
 @FEW
@@ -274,17 +282,3 @@ def test_the_method_is_told_apart_by_its_name():
     ):
         with pytest.raises(ValidationError):
             adapter.validate_python(wrong)
-
-
-def test_values_without_a_range_are_refused():
-    for x in (torch.empty(0), torch.tensor([1.0, math.inf]), torch.tensor([math.nan])):
-        with pytest.raises(ValueError, match="empty|finite"):
-            RangeCollector().update(x)
-        with pytest.raises(ValueError, match="empty|finite"):
-            weight_scales(x, 8, Mse())
-    with pytest.raises(ValueError, match="never updated"):
-        RangeCollector().range(MinMax())
-    with pytest.raises(ValueError, match="2 to 10 bits, not 11"):
-        collected(torch.ones(3)).range(Mse(), 11)
-    with pytest.raises(ValueError, match="2 to 16 bits, not 17"):
-        symmetric_limits(torch.ones(3), 17, Entropy())

@@ -192,3 +192,34 @@ def test_whatever_is_stored_the_verdict_is_two_sentences_without_nan(
         assert sentence.endswith(".")
         assert "nan" not in sentence
         assert "None" not in sentence
+
+
+def guarded(**changes):
+    return {
+        "max_accuracy_drop": 0.005,
+        "certain": False,
+        "images": 6000,
+        "drop_before": {"drop": 0.02, "low": 0.015, "high": 0.025},
+        "drop": {"drop": 0.004, "low": 0.001, "high": 0.007},
+        "returned": [{"layer": "stem", "bits": 8}, {"layer": "classifier", "bits": 32}],
+        "source_kept": False,
+        **changes,
+    }
+
+
+def test_what_the_guard_gave_back_is_said_with_its_reason(run):
+    warnings = [plain(each) for each in judge(run, guard=guarded()).warnings]
+    assert warnings == [
+        "The quantized network lost 2.00 percentage points on the 6,000 validation images, where "
+        "0.50 were allowed: more bits were given back to stem (8 bits), classifier (floats). It "
+        "loses 0.40 now."
+    ]
+
+
+def test_a_network_that_was_kept_in_floats_is_said_to_be(run):
+    (warning,) = judge(run, guard=guarded(returned=[], source_kept=True)).warnings
+    assert "as it was before that stage, in floats" in warning
+
+
+def test_a_guard_that_had_nothing_to_do_is_silent(run):
+    assert judge(run, guard=guarded(returned=[])).warnings == ()

@@ -279,6 +279,8 @@ def _learn(
 ) -> Tensor:
     """The h of each weight, near 0 for down and near 1 for up, in the shape of ``ratio``."""
     rest = ratio - ratio.floor()
+    # At exactly 0 the clamped sigmoid has no gradient, so a zero that may move never would.
+    rest = torch.where(rest == 0, 0.01, rest)
     start = -torch.log((_HIGH - _LOW) / (rest - _LOW) - 1)  # h is the remainder: nothing is rounded
     variable = start.requires_grad_()
     optimizer = torch.optim.Adam([variable], settings.learning_rate)
