@@ -14,7 +14,7 @@ from model_compression.pipelines.stage.nodes import export, select_best
 from model_compression.pruning.masked import MaskedObjective, masked_weights
 from model_compression.pruning.masks import MaskPruningSettings
 from model_compression.pruning.n_m import NMPruningSettings
-from model_compression.quantization import fake_quantize
+from model_compression.quantization import weight_quantizers
 from model_compression.training import (
     CrossEntropy,
     Trainee,
@@ -143,7 +143,7 @@ def test_masked_weights_stay_zero_though_gradients_reach_them(pruned, quantize, 
         return gradient, None
 
     # Fake quantizers give a weight of 0 no gradient, but a layer may be without one.
-    monkeypatch.setattr(fake_quantize._PassGradient, "backward", staticmethod(pass_all))
+    monkeypatch.setattr(weight_quantizers._PassGradient, "backward", staticmethod(pass_all))
     source = pruned(MASKS)
     for state in quantize(source, ema_decay=0.9):
         for weights in (state.weights, state.averaged, state.best.weights):
