@@ -5,7 +5,7 @@
 
 Reads the images, the teacher and, as the network to quantize, the student under ``data``; writes a
 row a trial into docs/benchmarks/quantization_study.csv as soon as it is finished, leaves out what
-is there already, and makes the table beside it. Accuracies are those of the exported files on the
+is there already, and prints the table. Accuracies are those of the exported files on the
 test images.
 """
 
@@ -82,7 +82,7 @@ TRIALS: dict[str, tuple[dict[str, Any], int, float]] = {
 
 
 def main() -> None:
-    """Runs what is missing and writes the table."""
+    """Runs what is missing and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--source", type=Path, help="checkpoint of the float network")
@@ -105,7 +105,7 @@ def main() -> None:
                 writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
                 writer.writeheader()
                 writer.writerows(rows)
-    (OUT / "quantization_study_table.md").write_text(table(rows, study.accuracy))
+    print(table(rows, study.accuracy))
 
 
 class _Study:
