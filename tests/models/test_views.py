@@ -271,7 +271,14 @@ def test_every_trained_layer_of_a_quantized_network_runs_in_integers(sees, shape
     assert abs(logits - expected).max() < 0.02 * size
     assert abs(logits - unquantized).max() < 0.1 * size
     kept = Checkpoint(
-        spec, model.state_dict(), "quantized", "f", CLASSES, normalization(shape[0]), graph="qat"
+        spec,
+        model.state_dict(),
+        "quantized",
+        "f",
+        CLASSES,
+        normalization(shape[0]),
+        graph="qat",
+        details={"quantization": {"method": "qat"}},
     )
     with torch.no_grad():
         assert torch.equal(load_quantized(kept)(batch), converted(batch))
