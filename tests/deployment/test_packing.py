@@ -206,7 +206,7 @@ def test_bombs_end_soon(head):
     began = time.process_time()
     with pytest.raises(PackingError):
         unpack(forged(2**20, head))
-    assert time.process_time() - began < 10
+    assert time.process_time() - began < 30
 
 
 @pytest.mark.parametrize("announced", [2**30, 2**40, 2**62])
