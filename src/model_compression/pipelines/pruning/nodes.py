@@ -11,7 +11,7 @@ from torch import nn
 
 from model_compression.deployment import measure_latency
 from model_compression.distillation import AnswerShelf
-from model_compression.images import Batches, ImageSet, Normalization
+from model_compression.images import ImageSet, Normalization
 from model_compression.models import Checkpoint
 from model_compression.pipelines.pruning.parameters import PruningParameters
 from model_compression.pipelines.stage.nodes import (
@@ -19,6 +19,7 @@ from model_compression.pipelines.stage.nodes import (
     export_module,
     learn_from,
     new_checkpoint,
+    unaugmented_batches,
 )
 from model_compression.pruning import (
     ChannelPruningSettings,
@@ -201,12 +202,5 @@ def gather_evidence(
     """What importances look at on some training images; ``None`` where nothing is wanted."""
     if not wanted:
         return None
-    batches = Batches(
-        train,
-        source.normalization,
-        batch_size=training.batch_size,
-        device="cpu",
-        seed=training.seed,
-        shuffle=True,
-    )
+    batches = unaugmented_batches(source, train, training)
     return gather(network, islice(batches.epoch(0), EVIDENCE_BATCHES), wanted)

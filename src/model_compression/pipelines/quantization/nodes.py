@@ -22,6 +22,7 @@ from model_compression.pipelines.stage.nodes import (
     learn_from,
     new_checkpoint,
     select_best,
+    unaugmented_batches,
 )
 from model_compression.pruning.masks import apply_masks
 from model_compression.quantization import (
@@ -112,7 +113,7 @@ def train_quantized(
     def prepare() -> Trainee:
         network = pruned.build()
         model = prepare_qat(network, spec.input_shape, settings)
-        batches = training_batches(pruned, train_images, parameters.training)
+        batches = unaugmented_batches(pruned, train_images, parameters.training)
         calibrate(model, (batch.images for batch in islice(batches.epoch(0), CALIBRATION_BATCHES)))
         torch.manual_seed(parameters.training.seed)
         objective = learn_from(
@@ -216,24 +217,12 @@ def keep_accuracy(
     )
 
 
-def training_batches(source: Checkpoint, train: ImageSet, training: TrainingSettings) -> Batches:
-    """The training images as they are, in batches, in an order of the seed's."""
-    return Batches(
-        train,
-        source.normalization,
-        batch_size=training.batch_size,
-        device="cpu",
-        seed=training.seed,
-        shuffle=True,
-    )
-
-
 def calibration_images(
     source: Checkpoint, train: ImageSet, training: TrainingSettings, images: int
 ) -> list[Tensor]:
     """Normalised batches of about so many training images, without augmentation."""
     count = max(-(-images // training.batch_size), 1)
-    batches = training_batches(source, train, training)
+    batches = unaugmented_batches(source, train, training)
     return [batch.images for batch in islice(batches.epoch(0), count)]
 
 

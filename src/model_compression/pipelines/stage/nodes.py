@@ -95,6 +95,18 @@ def new_checkpoint(
     )
 
 
+def unaugmented_batches(source: Checkpoint, train: ImageSet, training: TrainingSettings) -> Batches:
+    """The training images as they are, on the CPU, in batches, in an order of the seed's."""
+    return Batches(
+        train,
+        source.normalization,
+        batch_size=training.batch_size,
+        device="cpu",
+        seed=training.seed,
+        shuffle=True,
+    )
+
+
 def select_best(training_state: TrainingState) -> Checkpoint:
     """The network of the epoch with the lowest validation loss.
 
