@@ -13,44 +13,6 @@ SHAPE = (2, 7, 7)
 QUICK = AdaRoundSettings(steps=150, learning_rate=0.05, batch_size=64)
 
 
-class StepQuantizer(nn.Module):
-    """A step for each output channel, chosen once: what a prepared graph rounds weights with."""
-
-    def __init__(self, weight: Tensor, bits: int) -> None:
-        super().__init__()
-        self.quant_max = 2 ** (bits - 1) - 1
-        self.quant_min = -self.quant_max
-        largest = weight.detach().abs().flatten(1).amax(1)
-        self.register_buffer("scale", 0.8 * largest.clamp_min(1e-6) / self.quant_max)
-
-    def forward(self, weight: Tensor) -> Tensor:
-        scale = self.scale.view(-1, *(1,) * (weight.ndim - 1))
-        return (weight / scale).round().clamp(self.quant_min, self.quant_max) * scale
-
-
-class Coarse(nn.Module):
-    """Rounds activations to eighths."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (8 * x).round() / 8
-
-
-def prepared_from(reference: GraphModule, bits: int) -> GraphModule:
-    """A copy whose layers read rounded inputs and rounded weights."""
-    prepared = copy.deepcopy(reference)
-    for number, layer in enumerate(layers_of(prepared).values()):
-        source, weight = layer.node.args[:2]
-        prepared.add_submodule(f"rounded_{number}", StepQuantizer(layer.weight, bits))
-        prepared.add_submodule(f"coarse_{number}", Coarse())
-        with prepared.graph.inserting_after(weight):
-            rounded = prepared.graph.call_module(f"rounded_{number}", (weight,))
-        with prepared.graph.inserting_before(layer.node):
-            coarse = prepared.graph.call_module(f"coarse_{number}", (source,))
-        layer.node.args = (coarse, rounded, *layer.node.args[2:])
-    prepared.recompile()
-    return prepared
-
-
 class Tiny(nn.Module):
     """A layer of every kind that is reconstructed in its own way."""
 
@@ -84,7 +46,7 @@ def batches() -> list[Tensor]:
     return [torch.randn(count, *SHAPE, generator=generator) for count in (12, 8)]
 
 
-def test_no_layer_is_reconstructed_worse_than_by_rounding_to_the_nearest(reference):
+def test_no_layer_is_reconstructed_worse_than_by_rounding_to_the_nearest(reference, prepared_from):
     for bits in (3, 4):
         gains = adaptive_rounding(prepared_from(reference, bits), reference, batches(), QUICK)
         assert len(gains) == 6
@@ -92,7 +54,7 @@ def test_no_layer_is_reconstructed_worse_than_by_rounding_to_the_nearest(referen
         assert sum(gain.error < 0.95 * gain.nearest_error for gain in gains) >= 3
 
 
-def test_the_errors_are_those_of_the_graphs_themselves(reference):
+def test_the_errors_are_those_of_the_graphs_themselves(reference, prepared_from):
     prepared = prepared_from(reference, 4)
     nearest = copy.deepcopy(prepared)
     gains = adaptive_rounding(prepared, reference, batches(), QUICK)
@@ -113,7 +75,9 @@ def test_the_errors_are_those_of_the_graphs_themselves(reference):
     assert gains[0].nearest_error == pytest.approx(error, rel=1e-3)
 
 
-def test_weights_end_on_the_grid_one_of_their_two_neighbours_and_zeros_stay(reference):
+def test_weights_end_on_the_grid_one_of_their_two_neighbours_and_zeros_stay(
+    reference, prepared_from
+):
     prepared = prepared_from(reference, 4)
     before = {key: layer.weight.clone() for key, layer in layers_of(prepared).items()}
     adaptive_rounding(prepared, reference, batches(), QUICK)
@@ -133,7 +97,7 @@ def test_weights_end_on_the_grid_one_of_their_two_neighbours_and_zeros_stay(refe
 
 
 @pytest.mark.parametrize("keep_zeros", [True, False])
-def test_zeros_move_only_if_they_are_not_kept(reference, keep_zeros):
+def test_zeros_move_only_if_they_are_not_kept(reference, keep_zeros, prepared_from):
     prepared = prepared_from(reference, 4)
     weight = prepared.get_parameter("first.weight")
     with torch.no_grad():
@@ -144,7 +108,7 @@ def test_zeros_move_only_if_they_are_not_kept(reference, keep_zeros):
     assert (weight[zeros] == 0).all() == keep_zeros
 
 
-def test_the_seed_decides_and_torchs_own_random_state_does_not(reference):
+def test_the_seed_decides_and_torchs_own_random_state_does_not(reference, prepared_from):
     quick = QUICK.model_copy(update={"positions": 100, "steps": 40})
 
     def weights(seed: int) -> list[Tensor]:
@@ -162,7 +126,7 @@ def test_the_seed_decides_and_torchs_own_random_state_does_not(reference):
     assert not all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
 
 
-def test_the_reference_the_biases_and_the_modes_stay(reference):
+def test_the_reference_the_biases_and_the_modes_stay(reference, prepared_from):
     prepared = prepared_from(reference, 4)
     prepared.training = True
     before = copy.deepcopy(reference.state_dict())
@@ -180,6 +144,6 @@ def test_impossible_settings_are_refused(wrong):
         AdaRoundSettings(**wrong)
 
 
-def test_no_images_are_refused(reference):
+def test_no_images_are_refused(reference, prepared_from):
     with pytest.raises(ValueError, match="at least one batch"):
         adaptive_rounding(prepared_from(reference, 4), reference, [], QUICK)

@@ -12,44 +12,6 @@ from model_compression.quantization.layers import LayerInterpreter, layers_of
 SHAPE = (1, 6, 6)
 
 
-class StepQuantizer(nn.Module):
-    """A step for each output channel, chosen once: what a prepared graph rounds weights with."""
-
-    def __init__(self, weight: Tensor, bits: int) -> None:
-        super().__init__()
-        self.quant_max = 2 ** (bits - 1) - 1
-        self.quant_min = -self.quant_max
-        largest = weight.detach().abs().flatten(1).amax(1)
-        self.register_buffer("scale", 0.8 * largest.clamp_min(1e-6) / self.quant_max)
-
-    def forward(self, weight: Tensor) -> Tensor:
-        scale = self.scale.view(-1, *(1,) * (weight.ndim - 1))
-        return (weight / scale).round().clamp(self.quant_min, self.quant_max) * scale
-
-
-class Coarse(nn.Module):
-    """Rounds activations to eighths."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (8 * x).round() / 8
-
-
-def prepared_from(reference: GraphModule, bits: int) -> GraphModule:
-    """A copy whose layers read rounded inputs and rounded weights."""
-    prepared = copy.deepcopy(reference)
-    for number, layer in enumerate(layers_of(prepared).values()):
-        source, weight = layer.node.args[:2]
-        prepared.add_submodule(f"rounded_{number}", StepQuantizer(layer.weight, bits))
-        prepared.add_submodule(f"coarse_{number}", Coarse())
-        with prepared.graph.inserting_after(weight):
-            rounded = prepared.graph.call_module(f"rounded_{number}", (weight,))
-        with prepared.graph.inserting_before(layer.node):
-            coarse = prepared.graph.call_module(f"coarse_{number}", (source,))
-        layer.node.args = (coarse, rounded, *layer.node.args[2:])
-    prepared.recompile()
-    return prepared
-
-
 class Tiny(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -84,7 +46,7 @@ def channel_means(graph: GraphModule) -> list[Tensor]:
     return means
 
 
-def test_afterwards_every_channels_mean_is_the_float_networks(reference):
+def test_afterwards_every_channels_mean_is_the_float_networks(reference, prepared_from):
     prepared = prepared_from(reference, 3)
     before = channel_means(prepared)
     correct_biases(prepared, reference, batches())
@@ -95,7 +57,7 @@ def test_afterwards_every_channels_mean_is_the_float_networks(reference):
         torch.testing.assert_close(right, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_only_biases_change(reference):
+def test_only_biases_change(reference, prepared_from):
     prepared = prepared_from(reference, 3)
     before = {name: value.clone() for name, value in prepared.named_parameters()}
     untouched = copy.deepcopy(reference.state_dict())
@@ -107,7 +69,7 @@ def test_only_biases_change(reference):
     )
 
 
-def test_a_layer_without_a_bias_stays_and_the_next_one_makes_up_for_it():
+def test_a_layer_without_a_bias_stays_and_the_next_one_makes_up_for_it(prepared_from):
     module = Tiny()
     module.second.bias = None
     reference = capture(module, SHAPE)
@@ -118,7 +80,7 @@ def test_a_layer_without_a_bias_stays_and_the_next_one_makes_up_for_it():
     torch.testing.assert_close(channel_means(prepared)[-1], channel_means(reference)[-1])
 
 
-def test_a_bias_that_layers_share_stays():
+def test_a_bias_that_layers_share_stays(prepared_from):
     class Shared(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -133,7 +95,7 @@ def test_a_bias_that_layers_share_stays():
     assert torch.equal(prepared.get_parameter("conv.bias"), reference.get_parameter("conv.bias"))
 
 
-def test_no_images_and_another_reference_are_refused(reference):
+def test_no_images_and_another_reference_are_refused(reference, prepared_from):
     prepared = prepared_from(reference, 3)
     with pytest.raises(ValueError, match="at least one batch"):
         correct_biases(prepared, reference, [])
