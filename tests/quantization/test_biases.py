@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from model_compression.models import ModelSettings, build_model
-from model_compression.quantization import calibrate, prepare_qat
+from model_compression.quantization import QatSettings, calibrate, prepare_qat
 from model_compression.quantization.biases import round_biases
 from model_compression.quantization.fake_quantize import ActivationFakeQuantize
 from model_compression.quantization.weight_quantizers import LargestWeightQuantizer
@@ -13,7 +13,8 @@ SHAPE = (1, 12, 12)
 @pytest.fixture
 def graph():
     torch.manual_seed(0)
-    model = prepare_qat(build_model(ModelSettings(name="resnet8").spec(SHAPE, 4)), SHAPE)
+    network = build_model(ModelSettings(name="resnet8").spec(SHAPE, 4))
+    model = prepare_qat(network, SHAPE, QatSettings(batch_norms="fold"))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith("bias"):

@@ -13,16 +13,41 @@ from model_compression.quantization.settings import (
 
 def test_a_layers_own_bits_go_before_those_of_the_ends_and_those_before_the_networks():
     settings = QatSettings(weight_bits=2, end_bits=8, bits={"b": 4, "c": 32})
-    assert settings.grid("a") == WeightGrid("max", 2, "channel")
-    assert settings.grid("a", is_end=True) == WeightGrid("max", 8, "channel")
-    assert settings.grid("b", is_end=True) == WeightGrid("max", 4, "channel")
+    assert settings.grid("a") == WeightGrid("max", 2, "channel", reduced=True)
+    assert settings.grid("a", is_end=True) == WeightGrid("max", 7, "channel", reduced=True)
+    assert settings.grid("b", is_end=True) == WeightGrid("max", 4, "channel", reduced=True)
     assert settings.grid("c", is_end=True) is None
 
 
 def test_a_reduced_range_takes_a_bit_from_8_only():
-    settings = QatSettings(reduce_range=True, bits={"b": 4})
+    settings = QatSettings(bits={"b": 4})
     assert settings.grid("a").bits == 7
     assert settings.grid("b").bits == 4
+    assert QatSettings(reduce_range=False).grid("a").bits == 8
+
+
+@pytest.mark.parametrize("grid_steps", ["max", "learned", "codebook"])
+@pytest.mark.parametrize("bits", [2, 4, 7, 8])
+def test_two_products_of_the_largest_integers_fit_into_16_bits_unless_they_need_not(
+    grid_steps, bits
+):
+    def largest(**options):
+        return QatSettings(grid_steps=grid_steps, weight_bits=bits, **options).grid("a").largest
+
+    assert 2 * 255 * largest() < 2**15
+    if bits == 8 or grid_steps == "codebook":
+        assert largest(reduce_range=False) == 127
+
+
+def test_weights_that_meet_floats_have_all_their_range():
+    assert WeightOnlySettings(method="weight_only").grid("a").largest == 127
+
+
+def test_a_kept_batch_norm_needs_a_step_a_channel():
+    assert QatSettings().keeps_norms
+    assert not QatSettings(sharing="tensor").keeps_norms
+    with pytest.raises(ValueError, match="batch_norms fold"):
+        QatSettings(sharing="tensor", batch_norms="keep")
 
 
 @pytest.mark.parametrize("bits", [1, 9, 16, 31, 33])

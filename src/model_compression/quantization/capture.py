@@ -1,4 +1,4 @@
-"""Turns a float module into the plain graph that gets quantized: functional, batch norms folded.
+"""Turns a float module into the plain graph that gets quantized: functional, norms folded or kept.
 
 Knows graphs of ATen operators; nothing of int8.
 """
@@ -6,12 +6,13 @@ Knows graphs of ATen operators; nothing of int8.
 import copy
 import operator
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
 from model_compression.evaluation import device_of
@@ -25,8 +26,11 @@ DROPOUTS = (aten.dropout.default, aten.feature_dropout.default)
 _POINTWISE = {3: (aten.conv1d.default, 1), 4: (aten.conv2d.default, 2)}
 """By the number of axes of a batch: its convolution and how many axes that runs along."""
 
+_IMAGE_AXES = 4
+"""Of a batch of images or feature maps: (N, C, H, W)."""
 
-def capture(module: nn.Module, input_shape: Sequence[int]) -> GraphModule:
+
+def capture(module: nn.Module, input_shape: Sequence[int], keep_norms: bool = False) -> GraphModule:
     """Exports a copy of ``module`` in evaluation mode as one graph, with any number of images.
 
     Operations in place become ordinary ones, ``view`` becomes ``reshape`` (a graph that was
@@ -36,6 +40,8 @@ def capture(module: nn.Module, input_shape: Sequence[int]) -> GraphModule:
     Args:
         module: The float network; it is left as it is.
         input_shape: (C, H, W) of one image.
+        keep_norms: Whether a batch norm that could be folded into a layer stays, as a module that
+            can be trained, under the path that it has in ``module``.
 
     Raises:
         ValueError: If the network cannot be exported for any number of images, or if the graph
@@ -46,6 +52,8 @@ def capture(module: nn.Module, input_shape: Sequence[int]) -> GraphModule:
         expected = module(images)
     graph_module = _export(module, images)
     _make_functional(graph_module)
+    if keep_norms:
+        _keep_batch_norms(graph_module)
     fold_batch_norms(graph_module)
     with torch.no_grad():
         actual = graph_module(images)
@@ -90,6 +98,15 @@ def fold_batch_norms(graph_module: GraphModule) -> None:
     graph_module.graph.eliminate_dead_code()
     graph_module.graph.lint()
     graph_module.recompile()
+
+
+def kept_norms(graph_module: GraphModule) -> Iterator[tuple[Node, Node]]:
+    """Each layer whose batch norm was kept, with the node that runs the norm."""
+    for node in graph_module.graph.nodes:
+        if node.op == "call_module" and isinstance(
+            graph_module.get_submodule(str(node.target)), _BatchNorm
+        ):
+            yield node.args[0], node
 
 
 def norm_owners(module: nn.Module, input_shape: Sequence[int]) -> dict[str, str]:
@@ -151,6 +168,42 @@ def _functional_form(target: Any) -> Any:
     name = target.overloadpacket.__name__
     packet = getattr(aten, name.removesuffix("_"), None) if name.endswith("_") else None
     return None if packet is None else getattr(packet, target._overloadname, None)
+
+
+def _keep_batch_norms(graph_module: GraphModule) -> None:
+    """Makes each batch norm that alone follows a layer a module, which has modes, in place."""
+    for node in list(graph_module.graph.nodes):
+        if node.target is not aten.batch_norm.default or node.args[3] is None:
+            continue
+        if not _is_foldable(node.args[0]):
+            continue
+        path = _owner(node.args[3])
+        _set_submodule(graph_module, path, _norm_module(graph_module, node))
+        with graph_module.graph.inserting_before(node):
+            norm = graph_module.graph.call_module(path, (node.args[0],))
+        norm.meta = dict(node.meta)
+        node.replace_all_uses_with(norm)
+        graph_module.graph.erase_node(node)
+    graph_module.graph.eliminate_dead_code()
+    graph_module.graph.lint()
+    graph_module.recompile()
+
+
+def _norm_module(graph_module: GraphModule, node: Node) -> _BatchNorm:
+    gamma, beta, mean, variance = (_tensor(graph_module, each) for each in node.args[1:5])
+    kind = nn.BatchNorm2d if node.meta["val"].ndim == _IMAGE_AXES else nn.BatchNorm1d
+    norm = kind(mean.numel(), eps=node.args[7], momentum=node.args[6], affine=gamma is not None).to(
+        mean.device
+    )
+    norm.running_mean, norm.running_var = mean.clone(), variance.clone()
+    if gamma is not None:
+        norm.weight, norm.bias = (nn.Parameter(each.detach().clone()) for each in (gamma, beta))
+    return norm.eval()
+
+
+def _set_submodule(graph_module: GraphModule, path: str, module: nn.Module) -> None:
+    parent, _, name = path.rpartition(".")
+    setattr(graph_module.get_submodule(parent), name, module)
 
 
 def _is_foldable(layer: Any) -> bool:

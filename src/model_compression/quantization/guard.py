@@ -17,12 +17,11 @@ from torch.fx import GraphModule, Node
 from model_compression.quantization.capture import CONVOLUTIONS, LINEAR, layer_path
 from model_compression.quantization.fake_quantize import ActivationFakeQuantize
 from model_compression.quantization.qat import QatModel
-from model_compression.quantization.settings import FLOAT_BITS, Guard, WeightSettings
+from model_compression.quantization.settings import BYTE_BITS, FLOAT_BITS, Guard, WeightSettings
 from model_compression.quantization.weight_quantizers import WeightQuantizer
 
 logger = logging.getLogger(__name__)
 
-BYTE_BITS = 8
 _Z = 1.959963984540054
 """Of a two-sided 95 % interval."""
 
@@ -116,7 +115,7 @@ def return_layers(
         The network after each return. The guard holds for the last, unless all layers are floats.
     """
     for target in (BYTE_BITS, FLOAT_BITS):
-        widest = BYTE_BITS - settings.reduce_range if target == BYTE_BITS else target
+        widest = settings.most_bits if target == BYTE_BITS else target
         below = [path for path, bits in bits_of(model).items() if bits < widest]
         alone = {}
         for path in below:
@@ -126,15 +125,16 @@ def return_layers(
             before = bits_of(model)[path]
             settings = settings.with_bits({path: target})
             model = with_settings(settings).eval()
+            after = bits_of(model).get(path, FLOAT_BITS)
             found = drop(model)
             logger.info(
                 "%s: from %d to %d bits; the network now loses %.2f points",
                 path,
                 before,
-                target,
+                after,
                 100 * found.drop,
             )
-            returned = Returned(path, before, target, alone[path], found.drop)
+            returned = Returned(path, before, after, alone[path], found.drop)
             yield Step(settings, model, found, returned)
             if holds(found, guard):
                 return

@@ -2,9 +2,10 @@
 
 Knows graphs and ranges; the training loop, the objective and the file format are others' business.
 
-Batch norms are folded before the training ("static folding" in Nagel et al., A White Paper on
-Neural Network Quantization, 2021), so the network that trains is the one that ships, layer for
-layer, and a step costs no normalisation.
+Where batch norms are folded before the training ("static folding" in Nagel et al., A White Paper on
+Neural Network Quantization, 2021), the network that trains is the one that ships, layer for layer.
+Where they are kept, the same network is trained as the float one was; a norm's factor goes into the
+steps of its layer in the end, so the integers are those that were trained.
 """
 
 import copy
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from model_compression.evaluation import device_of
 from model_compression.quantization._torchao import convert_pt2e, prepare_qat_pt2e
@@ -24,10 +26,12 @@ from model_compression.quantization.capture import (
     DROPOUTS,
     LINEAR,
     capture,
+    kept_norms,
     layer_path,
     layer_paths,
 )
 from model_compression.quantization.fake_quantize import ActivationFakeQuantize
+from model_compression.quantization.norms import fold_kept_norms
 from model_compression.quantization.ranges import RangeCollector, RangeMethod
 from model_compression.quantization.settings import QatSettings, WeightSettings
 from model_compression.quantization.u8s8 import Grids, U8S8Quantizer
@@ -37,8 +41,8 @@ from model_compression.quantization.weight_quantizers import WeightQuantizer
 class QatModel(nn.Module):
     """A network whose weights and activations are rounded to the int8 grid in each forward pass.
 
-    It trains like any module. ``train()`` and ``eval()`` switch dropout and the observing of
-    ranges; an evaluation changes no state.
+    It trains like any module. ``train()`` and ``eval()`` switch dropout, kept batch norms and the
+    observing of ranges; an evaluation changes no state.
 
     Args:
         prepared: A graph with fake quantizers, as ``prepare`` makes it.
@@ -57,7 +61,7 @@ class QatModel(nn.Module):
         """Switches between training and evaluation."""
         self.training = mode
         for module in self.prepared.modules():
-            if isinstance(module, ActivationFakeQuantize | WeightQuantizer):
+            if isinstance(module, ActivationFakeQuantize | WeightQuantizer | _BatchNorm):
                 module.train(mode)
         _set_dropout(self.prepared, mode)
         return self
@@ -97,7 +101,8 @@ def prepare_qat(
         ValueError: If the network cannot be captured as one graph, or if the settings name a layer
             that it does not have.
     """
-    return prepare(capture(module, input_shape), settings or QatSettings())
+    settings = settings or QatSettings()
+    return prepare(capture(module, input_shape, settings.keeps_norms), settings)
 
 
 def prepare(graph_module: GraphModule, settings: WeightSettings) -> QatModel:
@@ -216,6 +221,7 @@ def convert(model: QatModel) -> GraphModule:
     with _undisturbed():
         prepared = copy.deepcopy(model).eval().prepared
         _put_weights_on_grid(prepared)
+        fold_kept_norms(prepared)
         round_biases(prepared)
         _remove_dropout(prepared)
         converted = convert_pt2e(prepared)
@@ -290,6 +296,11 @@ def regrid(
         quantizer.begin(weight)
         if type(before) is type(quantizer) and before.bits == quantizer.bits:
             quantizer.load_state_dict(before.state_dict())
+    for _, norm in kept_norms(changed.prepared):
+        path = str(norm.target)
+        changed.prepared.get_submodule(path).load_state_dict(
+            model.prepared.get_submodule(path).state_dict()
+        )
     ranges = _ranges(model.prepared)
     for name, activation in _ranges(changed.prepared).items():
         # Torchao numbers its modules; what each observes keeps its name.

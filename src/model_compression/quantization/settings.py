@@ -10,10 +10,15 @@ from pydantic import Field, PositiveInt, model_validator
 from model_compression.parameters import Parameters
 from model_compression.quantization.adaround import AdaRoundSettings
 from model_compression.quantization.ranges import Mse, Percentile, RangeMethod
-from model_compression.quantization.weight_quantizers import Sharing
+from model_compression.quantization.weight_quantizers import LARGEST_INTEGER, Sharing
 
 FLOAT_BITS = 32
 """What ``bits`` says of a layer whose weights stay floats."""
+
+BYTE_BITS = 8
+REDUCED_BITS = 7
+REDUCED_INTEGER = 63
+"""Twice 255 times it still fits into the 16 bits of ``vpmaddubsw``."""
 
 Bits = Annotated[int, Field(ge=2, le=8)]
 LayerBits = Annotated[int, Field(ge=2, le=FLOAT_BITS)]
@@ -28,6 +33,14 @@ class WeightGrid(NamedTuple):
     kind: GridKind
     bits: int
     sharing: Sharing
+    reduced: bool = False
+
+    @property
+    def largest(self) -> int:
+        """The largest integer that a weight of the layer is stored as."""
+        if self.kind == "codebook":
+            return REDUCED_INTEGER if self.reduced else LARGEST_INTEGER
+        return int(2 ** (self.bits - 1) - 1)
 
 
 class Guard(Parameters):
@@ -52,9 +65,10 @@ class WeightSettings(Parameters):
     """Bits of the first and the last layer; ``null``: as the others."""
     sharing: Sharing = "channel"
     """``channel``: each output channel has a step of its own; ``tensor``: a layer has one."""
-    reduce_range: bool = False
-    """7 bits instead of 8: x86 CPUs without VNNI add two products of bytes in 16 bits, which
-    saturate at 8."""
+    reduce_range: bool = True
+    """Whether no weight is stored as an integer beyond 63, 7 bits instead of 8: x86 CPUs without
+    VNNI add two products of bytes in 16 bits, which saturate beyond. ``False`` is for files that
+    no such CPU will ever run."""
     guard: Guard | None = None
     """``null``: whatever accuracy comes out is taken."""
 
@@ -73,6 +87,22 @@ class WeightSettings(Parameters):
         """When the activations' ranges are known."""
         return "static"
 
+    @property
+    def is_range_reduced(self) -> bool:
+        """Whether integers end at 63; nothing saturates where weights meet floats."""
+        return self.reduce_range and self.activations != "none"
+
+    @property
+    def most_bits(self) -> int:
+        """What a weight has that is asked to have 8 bits. A codebook's entries have no order."""
+        reduced = self.is_range_reduced and self.kind() != "codebook"
+        return REDUCED_BITS if reduced else BYTE_BITS
+
+    @property
+    def keeps_norms(self) -> bool:
+        """Whether batch norms stay while the network is on its grid."""
+        return False
+
     def kind(self) -> GridKind:
         """Of the weights' grids."""
         return "max"
@@ -89,9 +119,9 @@ class WeightSettings(Parameters):
             bits = self.end_bits if is_end and self.end_bits is not None else self.weight_bits
         if bits == FLOAT_BITS:
             return None
-        if self.reduce_range:
-            bits = min(bits, 7)
-        return WeightGrid(self.kind(), bits, self.sharing)
+        return WeightGrid(
+            self.kind(), min(bits, self.most_bits), self.sharing, self.is_range_reduced
+        )
 
     def with_bits(self, bits: dict[str, int]) -> Self:
         """The same choices with other bits for single layers."""
@@ -105,10 +135,29 @@ class QatSettings(WeightSettings):
     grid_steps: Literal["max", "learned", "codebook"] = "max"
     """Where a weight's step comes from: ``max``, the largest weight; ``learned``, trained with the
     weights (LSQ); ``codebook``: no steps but 2^bits values that a layer's weights share."""
+    batch_norms: Literal["keep", "fold"] | None = None
+    """``keep``: they normalise throughout the training and are folded into the layers, and their
+    factors into the weights' steps, afterwards; ``fold``: before it. ``null``: kept where each
+    channel has a step of its own."""
     averaging: float = Field(default=0.01, gt=0, le=1)
     """Weight of the newest batch in the moving range of an activation."""
     freeze_ranges_after_epoch: int | None = Field(default=1, ge=0)
     """Epochs after which the activations' ranges stand still; null: they always follow."""
+
+    @model_validator(mode="after")
+    def _kept_norms_have_steps_to_go_into(self) -> Self:
+        if self.batch_norms == "keep" and self.sharing == "tensor":
+            raise ValueError(
+                "batch_norms is keep and sharing is tensor: a kept batch norm ends as a factor of "
+                "each channel's step, so a layer would not share one: take sharing channel, or "
+                "batch_norms fold"
+            )
+        return self
+
+    @property
+    def keeps_norms(self) -> bool:
+        """As the settings say."""
+        return (self.batch_norms or "keep") == "keep" and self.sharing == "channel"
 
     def kind(self) -> GridKind:
         """As the settings say."""

@@ -36,7 +36,6 @@ from model_compression.quantization.capture import (
 from model_compression.quantization.fake_quantize import ActivationFakeQuantize
 from model_compression.quantization.settings import GridKind, WeightGrid
 from model_compression.quantization.weight_quantizers import (
-    LARGEST_INTEGER,
     CodebookQuantizer,
     FixedStepQuantizer,
     LargestWeightQuantizer,
@@ -152,16 +151,14 @@ class U8S8Quantizer(Quantizer):  # type: ignore[misc]
         grid = None if path is None else self.grids[path]
         if grid is None:
             return None
-        is_codebook = grid.kind == "codebook"
-        largest = LARGEST_INTEGER if is_codebook else 2 ** (grid.bits - 1) - 1
         per_channel = grid.sharing == "channel"
         return QuantizationSpec(
             dtype=torch.int8,
             observer_or_fake_quant_ctr=_QUANTIZERS[grid.kind].with_args(
                 bits=grid.bits, sharing=grid.sharing
             ),
-            quant_min=-largest,
-            quant_max=largest,
+            quant_min=-grid.largest,
+            quant_max=grid.largest,
             qscheme=torch.per_channel_symmetric if per_channel else torch.per_tensor_symmetric,
             ch_axis=0 if per_channel else None,
         )
@@ -192,13 +189,15 @@ class U8S8Quantizer(Quantizer):  # type: ignore[misc]
             _annotate(node, {source: self.activation}, output=shared)
 
     def _annotate_with_activation(self, node: Node, inputs: dict[Node, QuantizationSpec]) -> None:
-        """Quantizes ``node``'s output, after its activation function where it has one."""
-        activation = _following_activation(node)
-        if activation is None:
+        """Quantizes ``node``'s output, after its kept batch norm and its activation function."""
+        last = node
+        for follows in (_kept_norm, _following_activation):
+            last = follows(last) or last
+        if last is node:
             _annotate(node, inputs, output=self.activation)
         else:
             _annotate(node, inputs, output=None)
-            _annotate(activation, {}, output=self.activation)
+            _annotate(last, {}, output=self.activation)
 
     def _quantized(self, node: Node, source: Node) -> dict[Node, QuantizationSpec]:
         """The input specification of ``node``; a dropout's input is quantized in its stead.
@@ -227,6 +226,12 @@ def _annotate(
 def _has_quantized_output(node: Node) -> bool:
     annotation = node.meta.get(ANNOTATION)
     return annotation is not None and annotation.output_qspec is not None
+
+
+def _kept_norm(node: Node) -> Node | None:
+    """The batch norm that ``capture`` has kept behind ``node``, if there is one."""
+    (user, *others) = node.users or [None]
+    return user if user is not None and not others and user.op == "call_module" else None
 
 
 def _following_activation(node: Node) -> Node | None:

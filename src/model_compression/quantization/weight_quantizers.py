@@ -72,6 +72,10 @@ class WeightQuantizer(FakeQuantizeBase):  # type: ignore[misc]
     def begin(self, weight: Tensor) -> None:
         """Takes the shape of ``weight``, (out, ...), and begins with a grid that suits it."""
 
+    def scale_steps(self, factors: Tensor) -> None:
+        """Multiplies each channel's step by its factor, (out,), which is positive."""
+        self.scale = (self.scale * factors).clamp_min_(SMALLEST_SCALE)
+
     def forward(self, weight: Tensor) -> Tensor:
         """The weight on its grid, shape (out, ...)."""
         if not self.fake_quant_enabled.item():
@@ -173,6 +177,10 @@ class LearnedStepQuantizer(WeightQuantizer):
         step = 2 * sizes.sum(1) / kept / math.sqrt(self.largest)
         self.log_step = nn.Parameter(step.clamp_min(SMALLEST_SCALE).log())
 
+    def scale_steps(self, factors: Tensor) -> None:
+        """Multiplies each channel's step by its factor, (out,), which is positive."""
+        self.log_step = nn.Parameter((self.scale * factors).clamp_min(SMALLEST_SCALE).log())
+
     def rounded(self, weight: Tensor) -> Tensor:
         """``scale * clamp(round(w / scale))``."""
         scale = self._per_weight(self.scale, weight)
@@ -182,11 +190,11 @@ class LearnedStepQuantizer(WeightQuantizer):
 class CodebookQuantizer(WeightQuantizer):
     """All weights of a layer share ``2^bits`` values, one of them 0: Han et al., ICLR 2016.
 
-    A value is a whole number of 127ths of the channel's largest weight, as it was in the beginning,
-    so that a weight is an integer times a step here too. The values begin as the centres of k-means
-    over the layer's weights and are learned: the gradient of one is the sum over its weights, here
-    divided by the square root of their number. Which weight has which value is found anew at each
-    call: the nearest.
+    A value is a whole number of 127ths (63rds in a reduced range) of the channel's largest weight,
+    as it was in the beginning, so that a weight is an integer times a step here too. The values
+    begin as the centres of k-means over the layer's weights and are learned: the gradient of one is
+    the sum over its weights, here divided by the square root of their number. Which weight has
+    which value is found anew at each call: the nearest.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -197,21 +205,21 @@ class CodebookQuantizer(WeightQuantizer):
 
     def begin(self, weight: Tensor) -> None:
         """Begins with the centres of the layer's weights that are not 0."""
-        self.scale = (self._largest_weights(weight) / LARGEST_INTEGER).clamp_min_(SMALLEST_SCALE)
+        self.scale = (self._largest_weights(weight) / self.quant_max).clamp_min_(SMALLEST_SCALE)
         with torch.no_grad():
-            shares = weight / self._per_weight(self.scale * LARGEST_INTEGER, weight)
+            shares = weight / self._per_weight(self.scale * self.quant_max, weight)
             self.values.copy_(_centres(shares[shares != 0].flatten(), len(self.values)))
 
     def codebook(self) -> Tensor:
         """The integers that weights may be, ascending, 0 among them; float32, (2^bits,)."""
-        whole = (self.values.detach() * LARGEST_INTEGER).round()
-        whole = whole.clamp_(-LARGEST_INTEGER, LARGEST_INTEGER)
+        whole = (self.values.detach() * self.quant_max).round()
+        whole = whole.clamp_(-self.quant_max, self.quant_max)
         return torch.cat([whole, whole.new_zeros(1)]).sort().values
 
     def rounded(self, weight: Tensor) -> Tensor:
         """``scale`` times the nearest integer of the codebook."""
         scale = self._per_weight(self.scale, weight)
-        return _SharedValues.apply(weight, scale, self.values)  # type: ignore[no-any-return, no-untyped-call]
+        return _SharedValues.apply(weight, scale, self.values, self.quant_max)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _centres(shares: Tensor, count: int) -> Tensor:
@@ -267,19 +275,20 @@ class _LearnedStep(torch.autograd.Function):
 
 class _SharedValues(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, scale: Tensor, values: Tensor) -> Tensor:
-        whole = (values * LARGEST_INTEGER).round().clamp(-LARGEST_INTEGER, LARGEST_INTEGER)
+    def forward(ctx: Any, weight: Tensor, scale: Tensor, values: Tensor, largest: int) -> Tensor:
+        whole = (values * largest).round().clamp(-largest, largest)
         book, order = torch.cat([whole, whole.new_zeros(1)]).sort(stable=True)
         places = torch.bucketize((weight / scale).contiguous(), (book[1:] + book[:-1]) / 2)
         ctx.save_for_backward(order[places], scale, weight == 0)
         ctx.count = len(values)
+        ctx.largest = largest
         return book[places] * scale
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, Tensor]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, Tensor, None]:
         owners, scale, pruned = ctx.saved_tensors
         owners = owners.flatten()
-        pulls = (gradient * scale * LARGEST_INTEGER).flatten()
+        pulls = (gradient * scale * ctx.largest).flatten()
         sums = pulls.new_zeros(ctx.count + 1).index_add_(0, owners, pulls)[:-1]
         members = torch.bincount(owners, minlength=ctx.count + 1)[:-1]
-        return gradient.masked_fill(pruned, 0.0), None, sums / members.clamp_min(1).sqrt()
+        return gradient.masked_fill(pruned, 0.0), None, sums / members.clamp_min(1).sqrt(), None
