@@ -177,7 +177,8 @@ def test_bits_are_assigned_by_sensitivity_and_the_stage_takes_them(stage, pruned
     assert len(set(bits.values())) > 1
     read = yaml.safe_load(yaml.safe_dump(allocation))["quantization"]["quantization"]
     _, _, precision = stage(parameters(method="static", **read))
-    assert dict(zip(precision["layer"], precision["bits"], strict=True)) == bits
+    reduced = {layer: min(count, 7) for layer, count in bits.items()}
+    assert dict(zip(precision["layer"], precision["bits"], strict=True)) == reduced
     assert len(draw(table).data[0].y) == len(bits)
 
 

@@ -191,10 +191,9 @@ def _keep_batch_norms(graph_module: GraphModule) -> None:
 
 def _norm_module(graph_module: GraphModule, node: Node) -> _BatchNorm:
     gamma, beta, mean, variance = (_tensor(graph_module, each) for each in node.args[1:5])
+    momentum, eps = (float(str(value)) for value in node.args[6:8])
     kind = nn.BatchNorm2d if node.meta["val"].ndim == _IMAGE_AXES else nn.BatchNorm1d
-    norm = kind(mean.numel(), eps=node.args[7], momentum=node.args[6], affine=gamma is not None).to(
-        mean.device
-    )
+    norm = kind(mean.numel(), eps, momentum, affine=gamma is not None).to(mean.device)
     norm.running_mean, norm.running_var = mean.clone(), variance.clone()
     if gamma is not None:
         norm.weight, norm.bias = (nn.Parameter(each.detach().clone()) for each in (gamma, beta))
