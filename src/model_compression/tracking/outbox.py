@@ -119,7 +119,7 @@ class Journal:
         if isinstance(entry, LogArtifact | LogModel):
             entry = entry.model_copy(update={"file": self._keep(entry.file)})
         with (self.folder / "journal.jsonl").open("ab") as file:
-            file.write(ENTRY.dump_json(entry) + b"\n")
+            file.write(entry.model_dump_json().encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
 

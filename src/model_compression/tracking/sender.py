@@ -71,7 +71,7 @@ class Sender:
             case LogParameters():
                 self._log_parameters(entry)
             case LogMetrics():
-                self._log_metrics(entry)
+                self._log_metrics(entry, again)
             case LogInput():
                 self.client.log_inputs(self._run(entry.run), [_dataset_input(entry)])
             case LogArtifact():
@@ -108,23 +108,30 @@ class Sender:
             batch = values[first : first + MAX_PARAMS_TAGS_PER_BATCH]
             self.client.log_batch(self._run(entry.run), params=batch)
 
-    def _log_metrics(self, entry: LogMetrics) -> None:
-        images = entry.images
+    def _log_metrics(self, entry: LogMetrics, again: bool) -> None:
+        images, model_id = entry.images, self.identifiers.models.get(entry.model or "")
+        # MLflow takes a run's metric twice in silence, and a model's with an error.
+        known = self._metrics_of(model_id) if again and model_id else set()
         values = [
             Metric(
                 measured.name,
                 measured.value,
                 entry.time,
                 measured.step,
-                model_id=self.identifiers.models.get(entry.model or ""),
+                model_id=model_id,
                 dataset_name=images.name if images else None,
                 dataset_digest=images.digest if images else None,
             )
             for measured in entry.values
+            if (measured.name, entry.time, measured.step) not in known
         ]
         for first in range(0, len(values), MAX_METRICS_PER_BATCH):
             batch = values[first : first + MAX_METRICS_PER_BATCH]
             self.client.log_batch(self._run(entry.run), metrics=batch)
+
+    def _metrics_of(self, model_id: str) -> set[tuple[str, int, int]]:
+        metrics = self.client.get_logged_model(model_id).metrics or []
+        return {(metric.key, metric.timestamp, metric.step) for metric in metrics}
 
     def _log_model(self, entry: LogModel, again: bool) -> None:
         run_id, model = self._run(entry.run), read_onnx(entry.file)
