@@ -32,13 +32,18 @@ from pathlib import Path
 import mlflow
 
 from model_compression.deployment import read_onnx
-from model_compression.tracking import _log_model
+from model_compression.tracking.logged_models import log_onnx
+from model_compression.tracking.registry import SHA256, STAGE, move_aliases, register
 
 folder = Path(sys.argv[1])
 experiment = mlflow.create_experiment("serving", artifact_location=str(folder / "artifacts"))
 mlflow.set_experiment(experiment_id=experiment)
-run = mlflow.MlflowClient().create_run(experiment)
-_log_model(run.info.run_id, read_onnx(folder / "model.onnx"), "tiny")
+client = mlflow.MlflowClient()
+run_id = client.create_run(experiment).info.run_id
+model_id = log_onnx(run_id, read_onnx(folder / "model.onnx"), {})
+tags = {SHA256: "0", STAGE: "quantized"}
+version = register(client, "tiny", model_id, run_id, tags)
+move_aliases(client, "tiny", "", {}, recommended=version)
 """
 
 
@@ -91,7 +96,13 @@ def server(tmp_path_factory):
     )
     port = free_port()
     log = folder / "serve.log"
-    command = ["mlflow", "models", "serve", "--model-uri=models:/tiny/1", "--env-manager=local"]
+    command = [
+        "mlflow",
+        "models",
+        "serve",
+        "--model-uri=models:/tiny@recommended",
+        "--env-manager=local",
+    ]
     with log.open("wb") as output:
         process = subprocess.Popen(
             [str(BIN / command[0]), *command[1:], "--host=127.0.0.1", f"--port={port}"],

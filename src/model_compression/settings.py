@@ -4,7 +4,7 @@ from kedro.config import OmegaConfigLoader
 from rich import get_console
 
 from model_compression.known_parameters import KnownParameters
-from model_compression.tracking import Tracking
+from model_compression.tracking.hook import Tracking
 
 # Rich wraps at 80 columns where it sees no terminal; a log file reads better with a line a record.
 if not get_console().is_terminal:

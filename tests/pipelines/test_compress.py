@@ -136,6 +136,11 @@ def test_pruned_network_has_fewer_channels_and_costs_less(compressed):
 def test_each_stage_has_a_nested_run_with_parameters_curves_and_metrics(compressed):
     parents, children = runs(compressed)
     assert parents[-1].info.status == "FINISHED"
+    assert parents[-1].info.run_name == "compress [smoke]"
+    sizes = client(compressed).get_metric_history(parents[-1].info.run_id, "file_bytes")
+    assert [(metric.step, metric.value) for metric in sizes] == [
+        (place, evaluation(compressed, stage)["file_bytes"]) for place, stage in enumerate(STAGES)
+    ]
     assert set(children) == set(STAGES)
     for stage, run in children.items():
         assert run.info.status == "FINISHED"
@@ -166,8 +171,28 @@ def test_each_stage_has_a_logged_model_with_signature_example_and_metrics(compre
         described = (folder / "MLmodel").read_text()
         assert "signature" in described
         assert "saved_input_example_info" in described
-    versions = store.search_model_versions("name='model-compression-smoke'")
-    assert [version.source for version in versions] == [f"models:/{models['quantized'].model_id}"]
+        assert {metric.dataset_name for metric in model.metrics} == {"test_images"}
+        assert measured["latency_ms_batch1"] > 0
+    images = read_image_set(compressed / "data" / "smoke" / "05_model_input" / "test")
+    assert {metric.dataset_digest for metric in model.metrics} == {images.fingerprint}
+
+
+def test_each_file_is_a_version_and_the_aliases_go_to_the_best(compressed):
+    versions = client(compressed).search_model_versions("name='model-compression-smoke'")
+    by_stage = {version.tags["stage"]: version for version in versions}
+    assert set(by_stage) == set(STAGES)
+    for stage, version in by_stage.items():
+        judged = evaluation(compressed, stage)
+        assert float(version.tags["accuracy"]) == judged["accuracy"]
+        assert int(version.tags["packed_bytes"]) == judged["packed_bytes"]
+        assert float(version.tags["latency_ms_batch1"]) > 0
+    aliases = client(compressed).get_registered_model("model-compression-smoke").aliases
+    reporting = compressed / "data" / "smoke" / "08_reporting"
+    recommended = json.loads((reporting / "recommendation.json").read_text())["stage"]
+    assert aliases["recommended"] == by_stage[recommended].version
+    assert aliases["smallest"] == by_stage["quantized"].version
+    fastest = min(versions, key=lambda version: float(version.tags["latency_ms_batch1"]))
+    assert aliases["fastest"] == fastest.version
 
 
 def test_nothing_is_trained_twice(compressed, run, caplog):

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import mlflow
 import pytest
 import torch
 
@@ -33,7 +34,7 @@ def start(project: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def kill_in(project: Path, stage: str) -> None:
+def kill_in(project: Path, stage: str, deadly: signal.Signals = signal.SIGKILL) -> None:
     """Runs the pipeline and kills it when an epoch of ``stage``, but not its last, is done."""
     state = project / "data" / "smoke" / "06_models" / stage / "training_state.safetensors"
     process = start(project)
@@ -42,7 +43,7 @@ def kill_in(project: Path, stage: str) -> None:
         assert process.poll() is None, (project / "log.txt").read_text()
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
+    os.kill(process.pid, deadly)
     process.wait()
     _, header = read_tensor_file(state)
     assert 0 < header["epoch"] < EPOCHS, "killed too late: the test proves nothing"
@@ -54,6 +55,20 @@ def finish(project: Path) -> str:
     return (project / "log.txt").read_text()
 
 
+def statuses(project: Path) -> dict[str, list[str]]:
+    """How the runs ended in MLflow: whole ones and, of the first of them, the stages'."""
+    client = mlflow.MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("model_compression_smoke")
+    runs = client.search_runs([experiment.experiment_id], order_by=["start_time ASC"])
+    whole = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    ended = {"compress": [run.info.status for run in whole]}
+    for run in runs:
+        assert run.info.status != "RUNNING"
+        if run.data.tags.get("mlflow.parentRunId") == whole[0].info.run_id:
+            ended.setdefault(run.data.tags["stage"], []).append(run.info.status)
+    return ended
+
+
 def weights_of(project: Path, stage: str) -> dict[str, torch.Tensor]:
     path = project / "data" / "smoke" / "06_models" / stage / "model.safetensors"
     tensors, _ = read_tensor_file(path)
@@ -63,7 +78,8 @@ def weights_of(project: Path, stage: str) -> dict[str, torch.Tensor]:
 def test_killed_thrice_and_run_again_gives_bit_identical_weights(make_project):
     whole, killed = make_project("whole"), make_project("killed")
     finish(whole)
-    for stage in ("teacher", "pruned", "quantized"):
+    kill_in(killed, "teacher", signal.SIGTERM)
+    for stage in ("pruned", "quantized"):
         kill_in(killed, stage)
     log = finish(killed)
     assert "teacher: goes on after epoch" in log
@@ -75,6 +91,7 @@ def test_killed_thrice_and_run_again_gives_bit_identical_weights(make_project):
         expected, actual = weights_of(whole, stage), weights_of(killed, stage)
         assert expected.keys() == actual.keys()
         assert all(torch.equal(expected[name], actual[name]) for name in expected), stage
+    assert statuses(killed) == {"compress": ["KILLED"] * 3 + ["FINISHED"], "teacher": ["KILLED"]}
 
 
 def test_damaged_state_stops_the_run_by_name(make_project):

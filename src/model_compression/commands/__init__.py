@@ -4,8 +4,14 @@ import click
 
 from model_compression.commands.packing import pack, unpack
 from model_compression.commands.predict import predict
+from model_compression.commands.sync_tracking import sync_tracking
 
-COMMANDS: dict[str, click.Command] = {"pack": pack, "predict": predict, "unpack": unpack}
+COMMANDS: dict[str, click.Command] = {
+    "pack": pack,
+    "predict": predict,
+    "sync-tracking": sync_tracking,
+    "unpack": unpack,
+}
 """By the word that is typed after `python -m model_compression`."""
 
-__all__ = ["COMMANDS", "pack", "predict", "unpack"]
+__all__ = ["COMMANDS", "pack", "predict", "sync_tracking", "unpack"]
