@@ -206,16 +206,16 @@ def _answer(said: str, truth: str, confidence: float) -> str:
 
 
 def _worst(corruptions: Mapping[str, pd.DataFrame]) -> str:
-    """Under which corruption the last stage loses most."""
+    """Under which corruptions the last stage does worst and best."""
     stage, table = list(corruptions.items())[-1]
     means = table.groupby("corruption", sort=False)["accuracy"].mean()
-    loss = (means["none"] - means.drop("none")).sort_values(ascending=False)
-    worst, mildest = str(loss.index[0]), str(loss.index[-1])
-    return (
-        f"The {stage} file loses most under {corruption_in_words(worst)} "
-        f"({units.points(-float(loss.iloc[0]))}) and least under {corruption_in_words(mildest)} "
-        f"({units.points(-float(loss.iloc[-1]))})."
+    change = (means.drop("none") - means["none"]).sort_values(kind="stable")
+    worst, best = (
+        f"{corruption_in_words(str(change.index[place]))} "
+        f"({units.points(float(change.iloc[place]))})"
+        for place in (0, -1)
     )
+    return f"Against clean images, the {stage} file does worst under {worst}, best under {best}."
 
 
 def _class_note(changes: pd.DataFrame) -> str:

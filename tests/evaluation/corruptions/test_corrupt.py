@@ -117,7 +117,9 @@ def test_what_has_no_chance_in_it_treats_equal_images_equally(name):
     assert torch.equal(first, second)
 
 
-@pytest.mark.parametrize(("channels", "side", "count"), [(1, 28, 24), (3, 32, 16), (3, 224, 1)])
+@pytest.mark.parametrize(
+    ("channels", "side", "count"), [(1, 28, 24), (3, 32, 16), (3, 64, 4), (3, 224, 1)]
+)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_higher_severity_is_farther_from_the_clean_image(name, channels, side, count):
     clean = scenes(count, channels, side, side)

@@ -68,10 +68,11 @@ BLURS = {
     "defocus_blur": Corruption(
         "blur",
         # The original's disc holds the pixels whose middle it covers, here a pixel counts by its
-        # share: the radii of CIFAR-10-C's last two, 1 and 1.5, became those that spread light as
-        # far (the variances are 0.4 and 0.67 square pixels).
+        # share. CIFAR-10-C's radius of 1.5, nine pixels, became the 1.6 that spreads light as far
+        # (a variance of 0.67 square pixels); its radius of 1 became 1.3, which stays between its
+        # neighbours at every size of image.
         Levels(
-            ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1.02, 0.2), (1.6, 0.1)),
+            ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1.3, 0.2), (1.6, 0.1)),
             ((3.0, 0.1), (4.0, 0.5), (6.0, 0.5), (8.0, 0.5), (10.0, 0.5)),
         ),
         defocus_blur,

@@ -40,13 +40,13 @@ def class_changes_figure(changes: pd.DataFrame) -> go.Figure:
     figure = dots(
         figure,
         [str(name) for name in order],
-        {stage: table.loc[order, "change"].to_numpy() for stage, table in by_stage.items()},
-        units.points,
+        {stage: 100 * table.loc[order, "change"].to_numpy() for stage, table in by_stage.items()},
+        lambda change: units.points(change / 100),
         hollow={
             stage: table.loc[order, "p_value"].to_numpy() >= SIGNIFICANT
             for stage, table in by_stage.items()
         },
     )
     figure.add_vline(x=0, line={"color": LIGHT.muted, "width": 1})
-    figure.update_xaxes(tickformat="+.1%")
+    figure.update_xaxes(tickformat="+~g", ticksuffix=f"{units.SPACE}pp")
     return figure

@@ -32,7 +32,7 @@ def dots(
     Args:
         figure: A canvas; changed in place and returned.
         rows: Their names.
-        values: By stage: shares, in the rows' order.
+        values: By stage, in the rows' order; the axis shows them as shares.
         words: Says a value when a mark is pointed at.
         hollow: By stage: the marks that are drawn as outlines.
     """

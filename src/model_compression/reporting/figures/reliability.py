@@ -31,9 +31,9 @@ def reliability_figure(reliabilities: Mapping[str, pd.DataFrame]) -> go.Figure:
     Raises:
         ValueError: If a table lacks a column.
     """
-    title = "Right when so sure"
+    title = "Share of right answers by confidence"
     if len(reliabilities) == 1:
-        title = f"{next(iter(reliabilities))}: right when so sure"
+        title = f"{next(iter(reliabilities))}: share right by confidence"
     figure = canvas(title, height=340, x_title="Confidence")
     if not reliabilities:
         return not_measured(figure, "Reliability")
