@@ -108,4 +108,4 @@ def _bin_of(confidence: NDArray[np.floating], bins: int) -> NDArray[np.int64]:
     if bins < 1:
         raise ValueError(f"Expected at least 1 bin; got {bins}.")
     upper = np.ceil(confidence * bins).astype(np.int64) - 1
-    return np.clip(upper, 0, bins - 1)
+    return np.asarray(np.clip(upper, 0, bins - 1))

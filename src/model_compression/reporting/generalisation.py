@@ -226,7 +226,7 @@ def _class_note(changes: pd.DataFrame) -> str:
     )
     if clear.empty:
         return note + "There is none."
-    worst = clear.loc[clear["change"].idxmin()]
+    worst = clear.sort_values("change", kind="stable").iloc[0]
     fell = int((clear["change"] < 0).sum())
     return note + (
         f"{len(clear)} of {len(changes)}, of which {fell} fell"

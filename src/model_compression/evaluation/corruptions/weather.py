@@ -51,7 +51,8 @@ def frost(images: Tensor, level: tuple[float, float], _: float, draws: Draws) ->
 def fog(images: Tensor, level: tuple[float, float], _: float, draws: Draws) -> Tensor:
     """Adds thickness · clouds, then scales so that the brightest value stays what it was."""
     thickness, decay = level
-    clouds = plasma(draws, 0, *images.shape[2:], decay)
+    height, width = images.shape[2:]
+    clouds = plasma(draws, 0, height, width, decay)
     brightest = images.amax((1, 2, 3), keepdim=True)
     return (images + thickness * clouds) * brightest / (brightest + thickness)
 
