@@ -6,6 +6,7 @@ from model_compression.pipelines import (
     data_preparation,
     distillation,
     distillation_benchmark,
+    generalisation,
     pruning,
     pruning_sensitivity,
     quantization,
@@ -24,6 +25,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         "distillation": distillation.create_pipeline(),
         "pruning": pruning.create_pipeline(),
         "quantization": quantization.create_pipeline(),
+        "generalisation": generalisation.create_pipeline(),
         "reporting": reporting.create_pipeline(),
     }
     compress = sum(steps.values(), start=Pipeline([]))

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from model_compression.evaluation import expected_calibration_error, softmax
+from model_compression.evaluation import expected_calibration_error, reliability_table, softmax
 
 logits = arrays(
     np.float32,
@@ -62,3 +62,37 @@ def test_shapes_that_do_not_fit_are_refused():
         expected_calibration_error(np.ones((0, 2)), np.zeros(0, int))
     with pytest.raises(ValueError, match="at least 1 bin"):
         expected_calibration_error(np.ones((1, 1)), np.zeros(1, int), bins=0)
+
+
+@given(logits, st.integers(1, 20), st.randoms(use_true_random=False))
+def test_the_error_is_the_weighted_gap_of_the_reliability_table(values, bins, random):
+    probabilities = softmax(values)
+    labels = np.array([random.randrange(values.shape[1]) for _ in values])
+    correct = probabilities.argmax(axis=1) == labels
+    table = reliability_table(probabilities.max(axis=1), correct, bins)
+    assert len(table) == bins
+    assert table["images"].sum() == len(labels)
+    filled = table[table["images"] > 0]
+    assert ((filled["confidence"] > filled["low"] - 1e-9) & (filled["low"] >= 0)).all()
+    assert (filled["confidence"] <= filled["high"] + 1e-9).all()
+    assert filled["accuracy"].between(filled["accuracy_low"], filled["accuracy_high"]).all()
+    assert table.loc[table["images"] == 0, ["confidence", "accuracy"]].isna().all().all()
+    gap = (filled["accuracy"] - filled["confidence"]).abs() * filled["images"] / len(labels)
+    error = expected_calibration_error(probabilities, labels, bins)
+    assert gap.sum() == pytest.approx(error, abs=1e-12)
+
+
+def test_a_reliability_table_by_hand():
+    confidence, correct = np.array([0.9, 0.95, 0.6]), np.array([True, False, True])
+    table = reliability_table(confidence, correct, bins=2)
+    assert table[["low", "high", "images"]].to_numpy().tolist() == [[0, 0.5, 0], [0.5, 1, 3]]
+    assert table.loc[1, ["confidence", "accuracy"]].tolist() == pytest.approx([2.45 / 3, 2 / 3])
+
+
+def test_a_reliability_table_of_nothing_is_refused():
+    with pytest.raises(ValueError, match=r"N >= 1 images.*\(0,\)"):
+        reliability_table(np.array([]), np.array([], dtype=bool))
+    with pytest.raises(ValueError, match=r"\(2,\) and \(3,\)"):
+        reliability_table(np.ones(2), np.ones(3, dtype=bool))
+    with pytest.raises(ValueError, match="at least 1 bin"):
+        reliability_table(np.ones(2), np.ones(2, dtype=bool), bins=0)

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from model_compression.evaluation import wilson_interval
+from model_compression.evaluation import difference_interval, wilson_interval
 
 counts = st.integers(1, 20_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
@@ -40,3 +40,17 @@ def test_impossible_counts_are_refused(successes: int, trials: int):
 def test_a_confidence_in_percent_is_refused(confidence: float):
     with pytest.raises(ValueError, match=r"inside \(0, 1\)"):
         wilson_interval(5, 10, confidence)
+
+
+def test_the_interval_of_a_difference_is_newcombes():
+    # Newcombe (1998), table II, method 10, examples (a) and (c).
+    assert difference_interval((56, 48), (70, 80)) == pytest.approx((0.0524, 0.3339), abs=5e-5)
+    assert difference_interval((6, 2), (7, 7)) == pytest.approx((0.0582, 0.8062), abs=5e-5)
+
+
+@given(counts, counts)
+def test_the_interval_of_a_difference_turns_with_it(first: tuple[int, int], second):
+    low, high = difference_interval((first[0], second[0]), (first[1], second[1]))
+    assert low <= first[0] / first[1] - second[0] / second[1] <= high
+    turned = difference_interval((second[0], first[0]), (second[1], first[1]))
+    assert turned == pytest.approx((-high, -low), abs=1e-12)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model_compression.images import ImageSet, contact_sheet
+from model_compression.images import ImageSet, contact_sheet, thumbnail
 
 MakeImageSet = Callable[..., ImageSet]
 
@@ -33,3 +33,11 @@ def test_each_row_shows_its_own_class(channels: int) -> None:
 def test_classes_without_an_image_take_no_row(make_image_set: MakeImageSet) -> None:
     only_two = make_image_set(12).subset([0, 2, 3])
     assert draw(only_two).size[1] == 2 * 64 + 2
+
+
+@pytest.mark.parametrize(("shape", "size"), [((1, 5, 7), (7, 5)), ((3, 192, 96), (48, 96))])
+def test_a_single_image_is_drawn_at_most_as_large_as_it_is(shape, size) -> None:
+    image = np.full(shape, 77, dtype=np.uint8)
+    with Image.open(io.BytesIO(thumbnail(image))) as picture:
+        assert picture.size == size
+        assert picture.convert("RGB").getpixel((1, 1)) == (77, 77, 77)

@@ -245,6 +245,7 @@ def test_pipelines_have_the_stable_names():
         "distillation",
         "pruning",
         "quantization",
+        "generalisation",
         "reporting",
         "distillation_benchmark",
         "pruning_sensitivity",

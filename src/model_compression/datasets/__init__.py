@@ -6,6 +6,7 @@ from model_compression.datasets.checkpoint_folder import CheckpointFolderDataset
 from model_compression.datasets.folder import FolderDataset
 from model_compression.datasets.image_set import ImageSetDataset
 from model_compression.datasets.json_folder import JsonFolderDataset
+from model_compression.datasets.json_record import JsonRecordDataset
 from model_compression.datasets.normalization import NormalizationDataset
 from model_compression.datasets.onnx_model import OnnxModelDataset
 from model_compression.datasets.training_state import TrainingStateDataset
@@ -17,6 +18,7 @@ __all__ = [
     "FolderDataset",
     "ImageSetDataset",
     "JsonFolderDataset",
+    "JsonRecordDataset",
     "NormalizationDataset",
     "OnnxModelDataset",
     "TrainingStateDataset",

@@ -1,10 +1,15 @@
-"""Whether a network is as sure as it is right: the expected calibration error.
+"""Whether a network is as sure as it is right: reliability and the expected calibration error.
 
 Knows probabilities and labels; where they come from is its caller's business.
 """
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+
+from model_compression.evaluation.intervals import wilson_interval
+
+BINS = 15
 
 
 def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -22,7 +27,7 @@ def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def expected_calibration_error(
-    probabilities: NDArray[np.floating], labels: NDArray[np.integer], bins: int = 15
+    probabilities: NDArray[np.floating], labels: NDArray[np.integer], bins: int = BINS
 ) -> float:
     """Σ_b (n_b / N) |accuracy_b - confidence_b| over equal bins of confidence (Guo et al., 2017).
 
@@ -44,10 +49,63 @@ def expected_calibration_error(
             "Expected probabilities (N, K) and labels (N,) with N >= 1; "
             f"got {probabilities.shape} and {labels.shape}."
         )
-    if bins < 1:
-        raise ValueError(f"Expected at least 1 bin; got {bins}.")
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
-    bin_of = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
-    gaps = np.bincount(bin_of, weights=correct - confidence, minlength=bins)
+    gaps = np.bincount(_bin_of(confidence, bins), weights=correct - confidence, minlength=bins)
     return float(np.abs(gaps).sum() / len(labels))
+
+
+def reliability_table(
+    confidence: NDArray[np.floating], correct: NDArray[np.bool_], bins: int = BINS
+) -> pd.DataFrame:
+    """What a reliability diagram shows: how often a network is right when it is so sure.
+
+    The bins are those of ``expected_calibration_error``, which is the mean of
+    |accuracy - confidence| over this table's rows, weighted by images.
+
+    Args:
+        confidence: The largest probability of each image, shape (N,).
+        correct: Whether the network is right, shape (N,), bool.
+        bins: Number of bins, at least 1.
+
+    Returns:
+        A row a bin: ``low``, ``high`` (its ends), ``images``, the means ``confidence`` and
+        ``accuracy`` of its images, and ``accuracy_low``, ``accuracy_high``, the ends of the
+        accuracy's 95 % Wilson interval. What an empty bin has no value for is NaN.
+
+    Raises:
+        ValueError: If there are no images, the shapes don't fit or there is no bin.
+    """
+    if confidence.ndim != 1 or len(confidence) == 0 or correct.shape != confidence.shape:
+        raise ValueError(
+            "Expected the confidence in each of N >= 1 images and whether it is right, both "
+            f"(N,); got {confidence.shape} and {correct.shape}."
+        )
+    bin_of = _bin_of(confidence, bins)
+    images = np.bincount(bin_of, minlength=bins)
+    right = np.bincount(bin_of, weights=correct, minlength=bins)
+    sure = np.bincount(bin_of, weights=confidence, minlength=bins)
+    ends = [
+        wilson_interval(int(hits), int(count)) if count else (np.nan, np.nan)
+        for hits, count in zip(right, images, strict=True)
+    ]
+    edges = np.arange(bins + 1) / bins
+    some = np.where(images > 0, images, np.nan)
+    return pd.DataFrame(
+        {
+            "low": edges[:-1],
+            "high": edges[1:],
+            "images": images,
+            "confidence": sure / some,
+            "accuracy": right / some,
+            "accuracy_low": [low for low, _ in ends],
+            "accuracy_high": [high for _, high in ends],
+        }
+    )
+
+
+def _bin_of(confidence: NDArray[np.floating], bins: int) -> NDArray[np.int64]:
+    if bins < 1:
+        raise ValueError(f"Expected at least 1 bin; got {bins}.")
+    upper = np.ceil(confidence * bins).astype(np.int64) - 1
+    return np.asarray(np.clip(upper, 0, bins - 1))

@@ -2,7 +2,7 @@
 
 from model_compression.images.augmentation import AugmentationParameters, augment
 from model_compression.images.batches import Batch, Batches
-from model_compression.images.contact_sheet import contact_sheet
+from model_compression.images.contact_sheet import contact_sheet, thumbnail
 from model_compression.images.decoding import fit_image, to_picture
 from model_compression.images.folder import FolderSource
 from model_compression.images.idx import IdxSource
@@ -37,6 +37,7 @@ __all__ = [
     "read_image_set",
     "stratified_split",
     "stratified_subset",
+    "thumbnail",
     "to_picture",
     "write_image_set",
 ]

@@ -3,6 +3,7 @@
 Knows neither HTML nor what the sections say. A new kind of result becomes a new ``Section``.
 """
 
+import base64
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -87,7 +88,35 @@ class Code:
     text: str
 
 
-Block = Table | Chart | Gallery | Facts | Code
+@dataclass(frozen=True)
+class Picture:
+    """A small image with what it is said to show."""
+
+    png: bytes
+    """A PNG file's content."""
+    description: str
+    """What it is, for those who cannot see it."""
+    title: str
+    lines: Mapping[str, str]
+    """Who says what of it."""
+
+    @property
+    def address(self) -> str:
+        """The image itself as a ``data:`` address, so that a page needs no other file."""
+        return f"data:image/png;base64,{base64.b64encode(self.png).decode('ascii')}"
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Small images in as many columns as there is room for."""
+
+    kind: ClassVar[str] = "pictures"
+    pictures: tuple[Picture, ...]
+    title: str = ""
+    caption: str = ""
+
+
+Block = Table | Chart | Gallery | Facts | Code | Pictures
 
 
 @dataclass(frozen=True)

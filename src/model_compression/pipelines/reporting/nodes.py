@@ -138,6 +138,7 @@ def write_report(
     latency: pd.DataFrame,
     confusions: dict[str, pd.DataFrame],
     runtimes: pd.DataFrame,
+    generalisation: reporting.Section,
     data: DataParameters,
     parameters: ReportingParameters,
 ) -> str:
@@ -149,7 +150,7 @@ def write_report(
         confusions,
         reporting.gather_provenance(evaluations, parameters.data_name or data.name),
         title=parameters.title,
-        more_sections=[] if runtimes.empty else [runtimes_section(runtimes)],
+        more_sections=[generalisation, *([] if runtimes.empty else [runtimes_section(runtimes)])],
     )
 
 

@@ -3,6 +3,7 @@
 from kedro.pipeline import Node, Pipeline
 
 from model_compression import reporting
+from model_compression.pipelines.generalisation.pipeline import comparison_nodes
 from model_compression.pipelines.reporting.nodes import (
     compare_with_teacher,
     draw,
@@ -22,6 +23,9 @@ GATHERED = {
     "predictions": "predictions_by_stage",
     "history": "histories",
     "confusion_matrix": "confusions",
+    "corruptions": "corruptions_by_stage",
+    "generalisation": "generalisations",
+    "reliability": "reliabilities",
 }
 """What every stage has, and what it is called when it is brought together."""
 
@@ -31,6 +35,7 @@ def create_pipeline() -> Pipeline:
     return Pipeline(
         [
             *(_gather(dataset) for dataset in GATHERED),
+            *comparison_nodes(),
             Node(
                 time_stages,
                 ["onnx_by_stage", "test_images", "params:reporting"],
@@ -80,6 +85,7 @@ def create_pipeline() -> Pipeline:
                     "latency",
                     "confusions",
                     "runtimes",
+                    "generalisation_chapter",
                     "params:data",
                     "params:reporting",
                 ],

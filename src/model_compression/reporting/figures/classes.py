@@ -12,7 +12,8 @@ import plotly.graph_objects as go
 
 from model_compression.reporting import units
 from model_compression.reporting.figures.canvas import canvas, label, not_measured
-from model_compression.reporting.palette import LIGHT, stage_colours, stage_symbols
+from model_compression.reporting.figures.dots import dots
+from model_compression.reporting.palette import LIGHT, stage_colours
 from model_compression.reporting.readings import reference_stage
 
 _Counts = npt.NDArray[np.int64]
@@ -25,8 +26,6 @@ _LARGEST = 60
 # with contrast, because well recognised classes are not left between light and dark.
 _FULL = 0.75
 _MOST_LINES = 20
-# The part of a line's height over which its stages are spread, so that equal ones are all seen.
-_SPREAD = 0.5
 
 
 def confusion_figure(confusion: pd.DataFrame, stage: str, largest: int = _LARGEST) -> go.Figure:
@@ -108,40 +107,12 @@ def recall_by_class(confusions: Mapping[str, pd.DataFrame]) -> go.Figure:
             )
         recalls[stage] = np.diag(_shares(counts))
     order = np.argsort(recalls[reference], kind="stable")[:_MOST_LINES]
-    colours, symbols = stage_colours(recalls), stage_symbols(recalls)
-    shown = [label(names[index]) for index in order]
-    lines = np.arange(len(order))
-    for place, (stage, recall) in enumerate(recalls.items()):
-        shift = _SPREAD * (place / max(1, len(recalls) - 1) - 0.5)
-        figure.add_scatter(
-            x=recall[order],
-            y=lines + shift,
-            mode="markers",
-            marker={"color": colours[stage], "symbol": symbols[stage], "size": 8},
-            customdata=[[shown[line], units.percent(recall[order[line]])] for line in lines],
-            hovertemplate=f"<b>{label(stage)}</b><br>%{{customdata[0]}}: %{{customdata[1]}}"
-            "<extra></extra>",
-            name=label(stage),
-        )
-    figure.update_layout(
-        height=110 + 32 * len(shown),
-        showlegend=True,
-        legend={
-            "orientation": "h",
-            "x": 0,
-            "xanchor": "left",
-            "y": 1,
-            "yanchor": "bottom",
-            "xref": "paper",
-            "font": {"size": 12},
-            "itemclick": False,
-            "itemdoubleclick": False,
-        },
-        margin={"t": 70},
+    return dots(
+        figure,
+        [names[index] for index in order],
+        {stage: recall[order] for stage, recall in recalls.items()},
+        units.percent,
     )
-    figure.update_xaxes(tickformat=".0%", nticks=6)
-    figure.update_yaxes(tickvals=lines, ticktext=shown, range=[len(order) - 0.5, -0.5])
-    return figure
 
 
 def _counts(confusion: pd.DataFrame) -> tuple[_Counts, list[str]]:

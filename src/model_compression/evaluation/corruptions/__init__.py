@@ -1,0 +1,5 @@
+"""Common corruptions of images, as tensor operations."""
+
+from model_compression.evaluation.corruptions.corrupt import CORRUPTIONS, SEVERITIES, corrupt
+
+__all__ = ["CORRUPTIONS", "SEVERITIES", "corrupt"]
