@@ -56,7 +56,9 @@ def uri(empty_store, tmp_path) -> Iterator[str]:
     before = os.environ.get("MLFLOW_TRACKING_URI")
     yield f"sqlite:///{tmp_path / 'mlflow.db'}"
     mlflow.set_tracking_uri(None)
-    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    mlflow.tracking.fluent._active_experiment_id = None
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID"):
+        os.environ.pop(name, None)
     if before is not None:
         os.environ["MLFLOW_TRACKING_URI"] = before
 

@@ -81,6 +81,7 @@ class Tracking(MlflowHook):  # type: ignore[misc]
         if self._unreachable is None:
             try:
                 super().after_context_created(context)
+                self._uri = str(self.mlflow_config.server.mlflow_tracking_uri)
             except Exception as error:
                 if not is_unreachable(error):
                     raise
@@ -188,13 +189,8 @@ class Tracking(MlflowHook):  # type: ignore[misc]
     def _begin(self, trial: Trial) -> None:
         tracking = self.mlflow_config.tracking
         name = tracking.run.name or trial.name
-        outbox, speaker = self._project / FOLDER, None
-        if self._unreachable is None:
-            experiment_id = str(tracking.experiment._experiment.experiment_id)
-            speaker = Sender(
-                self.mlflow_config.server.mlflow_tracking_uri, experiment_id, Identifiers()
-            )
-        else:
+        outbox, speaker = self._project / FOLDER, self._connect()
+        if self._unreachable is not None:
             warn_of_outbox(without_password(self._uri), self._unreachable, outbox)
         creation = tracking.experiment.create_experiment_kwargs
         header = Header(
@@ -227,6 +223,19 @@ class Tracking(MlflowHook):  # type: ignore[misc]
         if wanted():
             self._system_metrics = SystemMetrics(self._run.log_system_metrics)
             self._system_metrics.start()
+
+    def _connect(self) -> Sender | None:
+        if self._unreachable is not None:
+            return None
+        active = mlflow.active_run()
+        experiment = active.info if active else self.mlflow_config.tracking.experiment._experiment
+        try:
+            return Sender(self._uri, str(experiment.experiment_id), Identifiers())
+        except Exception as error:
+            if not is_unreachable(error):
+                raise
+            self._unreachable = reason(error)
+            return None
 
     def _heal(self, speaker: Sender | None) -> None:
         """Ends what a process left that was killed together with its watcher."""

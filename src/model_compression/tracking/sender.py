@@ -44,11 +44,13 @@ class Sender:
 
         Args:
             uri: The tracking server.
-            experiment_id: Where runs are opened.
+            experiment_id: Where runs are opened; it is not a deleted one.
             identifiers: Kept up to date with what is opened.
         """
-        # Models are logged by MLflow's module, which knows one server for the whole process.
+        # Models are logged by MLflow's module, which knows one server and one experiment for the
+        # whole process.
         mlflow.set_tracking_uri(uri)
+        mlflow.set_experiment(experiment_id=experiment_id)
         self.client = MlflowClient(uri)
         self.experiment_id = experiment_id
         self.identifiers = identifiers
