@@ -201,6 +201,7 @@ def test_nothing_is_trained_twice(compressed, run, caplog):
         run(compressed)
     for stage in STAGES:
         assert f"{stage}: nothing has changed" in caplog.text
+        assert f"{stage}: its file has not changed, nor has how it generalises" in caplog.text
         assert weights_digest(compressed, stage) == before[stage]
     assert " epochs on cpu" not in caplog.text
 
