@@ -133,7 +133,7 @@ def test_stages_are_compared_with_the_first(asked):
         {"teacher": measured, "student": measured},
         {"teacher": corruptions, "student": worse},
         {"teacher": answers([0, 1, 0, 1]), "student": answers([0, 1, 1, 0])},
-        dict.fromkeys(("teacher", "student"), {"fingerprint": "0123"}),
+        {"teacher": {"fingerprint": "0123"}, "student": {"fingerprint": "0123"}},
     ).set_index("stage")
     assert table.loc["teacher", ["mce", "disagreement"]].tolist() == [1, 0]
     assert table.loc["student", "mce"] > 1
