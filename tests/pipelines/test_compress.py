@@ -171,10 +171,14 @@ def test_each_stage_has_a_logged_model_with_signature_example_and_metrics(compre
         described = (folder / "MLmodel").read_text()
         assert "signature" in described
         assert "saved_input_example_info" in described
-        assert {metric.dataset_name for metric in model.metrics} == {"test_images"}
+        sets = {metric.key: metric.dataset_name for metric in model.metrics}
+        assert sets["accuracy"] == sets["latency_ms_batch1"] == "test_images"
+        # Measured on corrupted images, and on two sets: of no one set alone.
+        assert sets["mean_corruption_accuracy"] is sets["train_test_gap"] is None
         assert measured["latency_ms_batch1"] > 0
     images = read_image_set(compressed / "data" / "smoke" / "05_model_input" / "test")
-    assert {metric.dataset_digest for metric in model.metrics} == {images.fingerprint}
+    digests = {metric.dataset_digest for metric in model.metrics if metric.dataset_name}
+    assert digests == {images.fingerprint}
 
 
 def test_each_file_is_a_version_and_the_aliases_go_to_the_best(compressed):
@@ -195,12 +199,47 @@ def test_each_file_is_a_version_and_the_aliases_go_to_the_best(compressed):
     assert aliases["fastest"] == fastest.version
 
 
+def test_each_file_is_asked_how_it_generalises(compressed):
+    reporting = compressed / "data" / "smoke" / "08_reporting"
+    table = pd.read_csv(reporting / "generalisation.csv").set_index("stage")
+    assert list(table.index) == list(STAGES)
+    assert table.notna().all().all()
+    assert table.loc["teacher", "mce"] == pytest.approx(1)
+    assert (table["corrupted_images"] == 40).all()
+    parents, children = runs(compressed)
+    assert parents[-1].data.metrics["quantized.mce"] == table.loc["quantized", "mce"]
+    for stage in STAGES:
+        known = json.loads((reporting / stage / "generalisation.json").read_text())
+        metrics = children[stage].data.metrics
+        assert metrics["mean_corruption_accuracy"] == known["mean_corruption_accuracy"]
+        assert metrics["corruption_accuracy.fog"] == known["corruption_accuracy"]["fog"]
+        reliability = pd.read_csv(reporting / stage / "reliability.csv")
+        gaps = (reliability["accuracy"] - reliability["confidence"]).abs() * reliability["images"]
+        assert gaps.sum() / 300 == pytest.approx(evaluation(compressed, stage)["ece"])
+
+
+def test_the_report_draws_the_images_that_divide_teacher_and_last_stage(compressed):
+    data = compressed / "data" / "smoke"
+    said = [
+        pd.read_csv(data / "07_model_output" / stage / "predictions.csv")["predicted"]
+        for stage in ("teacher", "quantized")
+    ]
+    differing = pd.read_csv(data / "08_reporting" / "disagreements.csv")
+    assert len(differing) == (said[0] != said[1]).sum()
+    report = (data / "08_reporting" / "report.html").read_text()
+    assert 'id="generalisation"' in report
+    assert report.count('<img src="data:image/png;base64,') == min(24, len(differing))
+    for name in ("corruption_accuracy", "reliability", "class_changes"):
+        assert (data / "08_reporting" / "figures" / f"{name}.json").stat().st_size > 0
+
+
 def test_nothing_is_trained_twice(compressed, run, caplog):
     before = {stage: weights_digest(compressed, stage) for stage in STAGES}
     with caplog.at_level(logging.INFO):
         run(compressed)
     for stage in STAGES:
         assert f"{stage}: nothing has changed" in caplog.text
+        assert f"{stage}: its file has not changed, nor has how it generalises" in caplog.text
         assert weights_digest(compressed, stage) == before[stage]
     assert " epochs on cpu" not in caplog.text
 

@@ -18,12 +18,22 @@ def compare_generalisation(
     generalisations: dict[str, dict[str, Any]],
     corruptions: dict[str, pd.DataFrame],
     predictions: dict[str, pd.DataFrame],
+    evaluations: dict[str, dict[str, Any]],
 ) -> pd.DataFrame:
     """A row a stage: what corruptions leave of its accuracy, and how far it differs.
 
     ``mce`` is the mean corruption error over the teacher's, ``disagreement`` the share of the test
     images to which the stage and the teacher give different answers.
+
+    Raises:
+        ValueError: If a stage's measurement is of another file than its evaluation.
     """
+    for stage, measured in generalisations.items():
+        if measured["checkpoint"] != evaluations[stage]["fingerprint"]:
+            raise ValueError(
+                f"{stage}: generalisation.json is of another file than evaluation.json: run "
+                "kedro run --pipeline=generalisation"
+            )
     teacher = next(iter(generalisations))
     rows = []
     for stage, measured in generalisations.items():

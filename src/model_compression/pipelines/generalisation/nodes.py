@@ -75,6 +75,7 @@ def measure_generalisation(
     return corruptions, {
         "stage": model.stage,
         "fingerprint": key,
+        "checkpoint": model.fingerprint,
         "corrupted_images": int(corruptions["images"].max()),
         "uncorrupted_accuracy": float(corruptions["accuracy"].iloc[0]),
         "mean_corruption_accuracy": mean_corruption_accuracy(corruptions),

@@ -56,7 +56,7 @@ def comparison_nodes() -> list[Node]:
     return [
         Node(
             compare_generalisation,
-            ["generalisations", "corruptions_by_stage", "predictions_by_stage"],
+            ["generalisations", "corruptions_by_stage", "predictions_by_stage", "evaluations"],
             "generalisation_comparison",
             name="compare_generalisation",
         ),
