@@ -18,8 +18,8 @@ from model_compression.reporting import (
     sensitivity_heatmap,
     training_curves,
 )
+from model_compression.reporting.figures.axes import round_ticks
 from model_compression.reporting.figures.labels import Mark, place_labels
-from model_compression.reporting.figures.tradeoff import _ticks
 from model_compression.reporting.palette import DARK, LIGHT, stage_colours, stage_symbols
 
 
@@ -126,7 +126,7 @@ def test_one_stage_alone_can_be_drawn(comparison, run):
 
 @given(st.floats(-3, 9), st.floats(0.16, 6))
 def test_an_axis_has_a_few_round_ticks_within_its_limits(low, span):
-    ticks = _ticks(10**low, 10 ** (low + span))
+    ticks = round_ticks(10**low, 10 ** (low + span))
     assert 2 <= len(ticks) <= 6
     assert all(b / a >= 10 ** (span / 5) * 0.999 for a, b in pairwise(ticks))
     assert ticks == sorted(ticks)

@@ -11,19 +11,11 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from model_compression.reporting import units
+from model_compression.reporting.figures.axes import accuracy_range, cost_range, draw_axes
 from model_compression.reporting.figures.canvas import canvas, label, not_measured
 from model_compression.reporting.figures.labels import Mark, add_labels
 from model_compression.reporting.palette import LIGHT, stage_colours, stage_symbols
 from model_compression.reporting.readings import latency_of, require_columns, scalar, words
-
-_SERIES = (
-    (1.0,),
-    (1.0, 3.0),
-    (1.0, 2.0, 5.0),
-    (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0),
-    # A twentieth of a decade apart at most, so that the narrowest axis has three of them.
-    tuple(1 + step / 10 for step in range(90)),
-)
 
 
 class _Point(NamedTuple):
@@ -126,8 +118,8 @@ def _tradeoff(
         return not_measured(figure, what)
     colours = stage_colours(point.stage for point in points)
     symbols = stage_symbols(point.stage for point in points)
-    x_range = _margins([cost for point in points for cost in (point.cost_low, point.cost_high)])
-    y_range = _room([limit for point in points for limit in (point.low, point.high)])
+    x_range = cost_range([cost for point in points for cost in (point.cost_low, point.cost_high)])
+    y_range = accuracy_range([limit for point in points for limit in (point.low, point.high)])
     figure.add_scatter(
         x=[point.cost for point in points],
         y=[point.accuracy for point in points],
@@ -149,11 +141,7 @@ def _tradeoff(
         y_range,
         lines=[[(math.log10(point.cost), point.accuracy) for point in points]],
     )
-    ticks = _ticks(10 ** x_range[0], 10 ** x_range[1])
-    figure.update_xaxes(
-        type="log", tickangle=0, tickvals=ticks, ticktext=[in_words(tick) for tick in ticks]
-    )
-    figure.update_yaxes(tickformat=_tick_format(y_range[1] - y_range[0]), nticks=6)
+    draw_axes(figure, x_range, y_range, in_words)
     return figure
 
 
@@ -187,43 +175,3 @@ def _add_point(
         ),
         name=label(point.stage),
     )
-
-
-def _margins(costs: Sequence[float]) -> tuple[float, float]:
-    """The logarithmic range of an axis with room for the labels at both ends."""
-    low, high = math.log10(min(costs)), math.log10(max(costs))
-    room = max(0.12 * (high - low), 0.08)
-    return low - room, high + room
-
-
-def _room(accuracies: Sequence[float]) -> tuple[float, float]:
-    low, high = min(accuracies), max(accuracies)
-    room = max(0.18 * (high - low), 0.002)
-    return low - room, high + room
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers between two limits: the coarsest series that gives at least three.
-
-    Of these, only such as are far enough apart that their texts do not touch.
-    """
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    candidates = (
-        [
-            tick
-            for decade in decades
-            for step in series
-            if low <= (tick := step * 10.0**decade) <= high
-        ]
-        for series in _SERIES
-    )
-    ticks = next(ticks for ticks in candidates if len(ticks) >= 3)
-    kept = ticks[:1]
-    for tick in ticks[1:]:
-        if math.log10(tick / kept[-1]) >= math.log10(high / low) / 5:
-            kept.append(tick)
-    return kept
-
-
-def _tick_format(span: float) -> str:
-    return ".0%" if span > 0.06 else ".1%" if span > 0.006 else ".2%"
