@@ -9,7 +9,9 @@ from model_compression.datasets.json_folder import JsonFolderDataset
 from model_compression.datasets.json_record import JsonRecordDataset
 from model_compression.datasets.normalization import NormalizationDataset
 from model_compression.datasets.onnx_model import OnnxModelDataset
+from model_compression.datasets.onnx_model_folder import OnnxModelFolderDataset
 from model_compression.datasets.training_state import TrainingStateDataset
+from model_compression.datasets.training_state_folder import TrainingStateFolderDataset
 
 __all__ = [
     "AnswerShelfDataset",
@@ -21,5 +23,7 @@ __all__ = [
     "JsonRecordDataset",
     "NormalizationDataset",
     "OnnxModelDataset",
+    "OnnxModelFolderDataset",
     "TrainingStateDataset",
+    "TrainingStateFolderDataset",
 ]

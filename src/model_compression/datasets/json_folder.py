@@ -4,17 +4,14 @@ Knows JSON; what the values mean is their maker's business.
 """
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kedro.io import AbstractDataset
-
-from model_compression.datasets.folder_mapping import FolderMapping
+from model_compression.datasets.files_by_name import FilesByName
 from model_compression.files import atomic_write
 
 
-class JsonFolderDataset(AbstractDataset[Mapping[str, Any], Mapping[str, Any]]):
+class JsonFolderDataset(FilesByName[Any]):
     """A JSON file a name. Loading reads a file when it is asked for; saving adds and replaces.
 
     ::
@@ -24,40 +21,29 @@ class JsonFolderDataset(AbstractDataset[Mapping[str, Any], Mapping[str, Any]]):
           filepath: data/08_reporting/distillation_benchmark/trials
     """
 
-    def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        """Names the folder; it need not exist yet.
+    suffix = ".json"
 
-        Args:
-            filepath: The folder.
-            metadata: Ignored here; Kedro-Viz and the tracking hook read it.
+    @staticmethod
+    def read(path: Path) -> Any:
+        """One file's value.
+
+        Raises:
+            ValueError: If it is not JSON.
         """
-        self._filepath = Path(filepath)
-        self._files: FolderMapping[Any] = FolderMapping(self._filepath, ".json", _read)
-        self.metadata = metadata
+        try:
+            return json.loads(path.read_text())
+        except ValueError as error:
+            raise ValueError(
+                f"{path} is not JSON ({error}): delete it, and it is made again"
+            ) from error
 
-    def load(self) -> Mapping[str, Any]:
-        """What is in the folder, by name; always as it is at the moment."""
-        return self._files
+    @staticmethod
+    def write(value: Any, path: Path) -> None:
+        """Writes one value.
 
-    def save(self, data: Mapping[str, Any]) -> None:
-        """Writes the given files, each whole or not at all; the others stay as they are."""
-        for name, value in data.items():
-            content = json.dumps(value, indent=1, allow_nan=False)
-            with atomic_write(self._files.path_for(name)) as temporary:
-                temporary.write_text(content + "\n")
-
-    def _exists(self) -> bool:
-        """Never: which files are still to come isn't known here, so their maker is asked again."""
-        return False
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath)}
-
-
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(
-            f"{path} is not JSON ({error}): delete it, and it is made again"
-        ) from error
+        Raises:
+            ValueError: If JSON has no such number (NaN); the old file stays.
+        """
+        content = json.dumps(value, indent=1, allow_nan=False)
+        with atomic_write(path) as temporary:
+            temporary.write_text(content + "\n")
