@@ -17,8 +17,9 @@ from model_compression.deployment import OnnxRuntimeClassifier
 from model_compression.images import read_image_set
 from model_compression.models import read_checkpoint
 from model_compression.pipelines.distillation_benchmark import nodes
-from model_compression.pipelines.distillation_benchmark.parameters import BenchmarkParameters, Run
+from model_compression.pipelines.distillation_benchmark.parameters import BenchmarkParameters
 from model_compression.pipelines.stage.nodes import export
+from model_compression.pipelines.trials import Run
 
 RUNS = ["kd-seed0", "kd-seed1", "plain-seed0", "plain-seed1"]
 TRAINED = " epochs on "

@@ -3,7 +3,6 @@
 import gc
 import logging
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import pandas as pd
 import torch
@@ -19,7 +18,6 @@ from model_compression.parameters import flatten
 from model_compression.pipelines.distillation_benchmark.parameters import (
     BenchmarkParameters,
     Recipe,
-    Run,
 )
 from model_compression.pipelines.stage.nodes import (
     export,
@@ -27,12 +25,10 @@ from model_compression.pipelines.stage.nodes import (
     new_checkpoint,
     select_best,
 )
+from model_compression.pipelines.trials import Run, TrialRecord
 from model_compression.training import History, Trainee, fit
 
 logger = logging.getLogger(__name__)
-
-TrialRecord = dict[str, Any]
-"""What is known of one finished run: JSON values, see ``_judge``."""
 
 
 def run_trials(

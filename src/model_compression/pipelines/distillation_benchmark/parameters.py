@@ -3,13 +3,14 @@
 import difflib
 from collections.abc import Collection
 from graphlib import CycleError, TopologicalSorter
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveInt, StringConstraints, field_validator, model_validator
 
 from model_compression.distillation import Combination, DistillationMethod
 from model_compression.models import ModelSettings
 from model_compression.parameters import Parameters
+from model_compression.pipelines.trials import Run, Seeds
 from model_compression.training import TrainingSettings
 
 TEACHER = "teacher"
@@ -17,20 +18,6 @@ TEACHER = "teacher"
 
 # Names of files, also where the file system doesn't tell upper from lower case.
 TrialName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
-Seed = Annotated[int, Field(ge=0)]
-Seeds = Annotated[list[Seed], Field(min_length=1)]
-
-
-class Run(NamedTuple):
-    """One training: a trial with one of its seeds."""
-
-    trial: str
-    seed: int
-
-    @property
-    def key(self) -> str:
-        """What its files and its MLflow run are called."""
-        return f"{self.trial}-seed{self.seed}"
 
 
 class Trial(Parameters):
