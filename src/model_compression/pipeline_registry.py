@@ -3,6 +3,8 @@
 from kedro.pipeline import Pipeline
 
 from model_compression.pipelines import (
+    ablation,
+    compare_runs,
     data_preparation,
     distillation,
     distillation_benchmark,
@@ -31,6 +33,8 @@ def register_pipelines() -> dict[str, Pipeline]:
     compress = sum(steps.values(), start=Pipeline([]))
     return {
         **steps,
+        "ablation": ablation.create_pipeline(),
+        "compare_runs": compare_runs.create_pipeline(),
         "distillation_benchmark": distillation_benchmark.create_pipeline(),
         "pruning_sensitivity": pruning_sensitivity.create_pipeline(),
         "quantization_sensitivity": quantization_sensitivity.create_pipeline(),

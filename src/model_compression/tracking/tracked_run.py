@@ -282,10 +282,12 @@ class TrackedRun:
         """A run of a trial that is over; it began when its training did."""
         began = now() - round(trial["seconds"] * 1000)
         tags = {STAGE: trial["name"], "method": trial["method"], "seed": str(trial["seed"])}
+        tags |= trial.get("tags", {})
         run = self._open_nested(key, tags, began)
         self._recorder.record(LogParameters(run=run, values=_as_parameters(trial["parameters"])))
         self._log(run, _curve(trial["history"]))
         measured = {metric: trial[name] for metric, name in TRIAL_METRICS.items()}
+        measured = {**trial.get("evaluation", {}), **measured}
         self._log(
             run, [Measured(name=name, value=value) for name, value in _numbers(measured).items()]
         )
