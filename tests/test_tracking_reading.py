@@ -71,7 +71,8 @@ def store(tmp_path_factory) -> str:
     run("pruned", older, tags={"stage": "pruned"}, accuracy=0.8, images=300, file_bytes=700)
     benchmark = run("distillation_benchmark")
     run("kd-seed1", benchmark, tags={"stage": "kd", "seed": "1"}, test_accuracy=0.6, file_bytes=9)
-    failed = run("compress", status="FAILED")
+    run("reporting", quantized__accuracy=0.7, quantized__macs=50, teacher__ece=0.1)
+    failed = run("compress", status="FAILED", teacher__accuracy=0.99)
     run("student", failed, tags={"stage": "student"}, accuracy=0.99)
     going_on = run("compress", status="RUNNING")
     run("student", going_on, tags={"stage": "student"}, accuracy=0.98)
@@ -84,7 +85,7 @@ def rows(store) -> dict[str, dict]:
 
 
 def test_every_judged_stage_of_a_finished_run_is_read_and_nothing_else(rows):
-    assert sorted(rows) == ["kd-seed1", "pruned", "student"]
+    assert sorted(rows) == ["kd-seed1", "pruned", "quantized", "student"]
     assert rows["student"]["accuracy"] == 0.9
     assert all(set(row) == set(RUN_COLUMNS) for row in rows.values())
 
@@ -123,6 +124,12 @@ def test_a_trial_is_read_by_the_name_of_its_run(rows):
     trial = rows["kd-seed1"]
     assert (trial["kind"], trial["accuracy"], trial["file_bytes"]) == ("trial", 0.6, 9)
     assert trial["run"] == "distillation_benchmark"
+
+
+def test_a_run_that_only_compares_is_read_by_its_comparison(rows):
+    quantized = rows["quantized"]
+    assert (quantized["run"], quantized["kind"]) == ("reporting", "stage")
+    assert (quantized["accuracy"], quantized["macs"], quantized["model"]) == (0.7, 50, None)
 
 
 def test_more_runs_than_fit_on_a_page_are_read_page_by_page(store, rows, monkeypatch):

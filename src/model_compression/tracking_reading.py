@@ -3,6 +3,7 @@
 Knows MLflow and what the tracking hook calls things, older hooks too; not what is done with it.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -133,24 +134,38 @@ class TrackedExperimentsDataset(AbstractDataset[None, TrackedExperiments]):
 
 
 def _stages(runs: list[Run], experiment: Experiment) -> Iterator[Row]:
-    """A row for each nested run that was judged, if the run that it lies in has finished too."""
-    by_id = {run.info.run_id: run for run in runs}
+    """A row for all that a finished run has judged: in nested runs, in a comparison, or both.
+
+    A run that only compares what others have made has no nested runs of its own.
+    """
+    inside: dict[str, dict[str, Run]] = {}
     for run in runs:
-        whole = by_id.get(run.data.tags.get(MLFLOW_PARENT_RUN_ID, ""))
-        if whole is None:
+        parent = run.data.tags.get(MLFLOW_PARENT_RUN_ID)
+        if parent is not None:
+            inside.setdefault(parent, {})[run.info.run_name] = run
+    for whole in runs:
+        if MLFLOW_PARENT_RUN_ID in whole.data.tags:
             continue
-        measured = _measured(run, whole)
-        if measured["accuracy"] is not None:
-            yield {**_origin(run, whole, experiment), **measured}
+        nested = inside.get(whole.info.run_id, {})
+        for name in dict.fromkeys([*nested, *_compared(whole)]):
+            measured = _measured(name, nested.get(name), whole)
+            if measured["accuracy"] is not None:
+                yield {**_origin(name, nested.get(name), whole, experiment), **measured}
 
 
-def _origin(run: Run, whole: Run, experiment: Experiment) -> Row:
-    tags = {**run.data.tags, **whole.data.tags}
+def _compared(whole: Run) -> list[str]:
+    """What a run has a comparison of: its metrics are called ``<stage>.<column>``."""
+    ending = ".accuracy"
+    names = (metric.removesuffix(ending) for metric in whole.data.metrics if ending in metric)
+    return [name for name in names if f"{name}{ending}" in whole.data.metrics]
+
+
+def _origin(name: str, run: Run | None, whole: Run, experiment: Experiment) -> Row:
+    tags = {**(run.data.tags if run is not None else {}), **whole.data.tags}
     told = {column: _first(tags, names) for column, names in TAGS.items()}
-    pipeline = told["pipeline"] or ""
-    images = _first(run.data.metrics, ("images",))
-    digest = told["test_images"]
-    outputs = run.outputs.model_outputs if run.outputs is not None else []
+    pipeline, digest = told["pipeline"] or "", told["test_images"]
+    images = run.data.metrics.get("images") if run is not None else None
+    outputs = run.outputs.model_outputs if run is not None and run.outputs is not None else []
     return {
         **told,
         # kedro-mlflow writes a Python list.
@@ -161,8 +176,8 @@ def _origin(run: Run, whole: Run, experiment: Experiment) -> Row:
             timespec="seconds"
         ),
         "experiment": experiment.name,
-        "kind": "trial" if "seed" in run.data.tags else "stage",
-        "stage": run.info.run_name,
+        "kind": "trial" if re.search(r"-seed\d+$", name) else "stage",
+        "stage": name,
         "model": f"models:/{outputs[-1].model_id}" if outputs else None,
         # Which images is not known of an older run, but how many.
         "test_images": f"images {digest[:8]}" if digest else images and f"{images:.0f} images",
@@ -170,16 +185,15 @@ def _origin(run: Run, whole: Run, experiment: Experiment) -> Row:
     }
 
 
-def _measured(run: Run, whole: Run) -> Row:
-    """The stage's own figures; latencies may only be told by the comparison in the whole run."""
+def _measured(name: str, run: Run | None, whole: Run) -> Row:
+    """A stage's own figures; what they lack, such as latencies, is told by the comparison."""
     known = {
-        name.removeprefix(f"{run.info.run_name}."): value
-        for name, value in whole.data.metrics.items()
-        if name.startswith(f"{run.info.run_name}.")
+        metric.removeprefix(f"{name}."): value
+        for metric, value in whole.data.metrics.items()
+        if metric.startswith(f"{name}.")
     }
-    return {
-        column: _first({**known, **run.data.metrics}, names) for column, names in METRICS.items()
-    }
+    own = run.data.metrics if run is not None else {}
+    return {column: _first({**known, **own}, names) for column, names in METRICS.items()}
 
 
 def _first(values: Mapping[str, Any], names: tuple[str, ...]) -> Any:

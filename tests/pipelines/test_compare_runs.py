@@ -57,7 +57,7 @@ def test_figures_and_page_are_made_of_the_table_as_its_file_holds_it(tmp_path):
     assert size.data[-1].x == (1000,)
     assert latency.layout.annotations[0].text == "Time for one image not measured"
     assert macs.data[-1].x == (10,)
-    assert "1 run, 1 files, 1 of them on a front" in write_page(table)
+    assert "1 run, 1 results, 1 of them on a front" in write_page(table)
 
 
 @pytest.mark.parametrize("env", ["smoke", "study", "deep_compression"])

@@ -162,7 +162,7 @@ def test_the_page_lists_every_run_and_who_is_on_a_front(tmp_path):
     table = run_table([row("winner"), row("loser", accuracy=0.5, file_bytes=9000)])
     table.to_csv(tmp_path / "runs.csv", index=False)
     page = render_runs(pd.read_csv(tmp_path / "runs.csv"))
-    assert "2 runs, 2 files, 1 of them on a front" in page
+    assert "2 runs, 2 results, 1 of them on a front" in page
     on_front, all_runs = page.split('id="all"')
     assert "winner" in on_front.split('id="on-a-front"')[1]
     assert "loser" not in on_front.split('id="on-a-front"')[1]

@@ -47,7 +47,7 @@ def render_runs(table: pd.DataFrame) -> str:
             Section("on-a-front", "On a front", blocks=(_table(table[best]),)),
             Section("all", "All runs", blocks=(_table(table),)),
         ],
-        summary=f"{runs} {'run' if runs == 1 else 'runs'}, {len(table)} files, {best.sum()} of "
+        summary=f"{runs} {'run' if runs == 1 else 'runs'}, {len(table)} results, {best.sum()} of "
         "them on a front",
         stages=list(dict.fromkeys(table["stage"].astype(str))),
     )

@@ -110,8 +110,8 @@ def ablation_figure(comparison: pd.DataFrame) -> go.Figure:
     draw_axes(figure, x_range, y_range, units.size)
     figure.update_layout(
         showlegend=True,
-        legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "font": {"size": 12}},
-        margin={"t": 64},
+        # Below the axis: on a narrow screen it takes several lines.
+        legend={"orientation": "h", "x": 0, "y": -0.22, "yanchor": "top", "font": {"size": 12}},
     )
     return figure
 
