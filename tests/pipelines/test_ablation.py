@@ -192,7 +192,13 @@ def test_all_runs_are_compared_with_the_ablations_trials_among_them(ablated):
     made = table(ablated)
     assert set(runs["stage"]) == {f"{trial}-seed0" for trial in TRIALS}
     assert set(runs["kind"]) == {"trial"}
-    assert list(runs.set_index("stage")["accuracy"][made["stage"]]) == list(made["accuracy"])
+    # The run that trained them and the one that has only compared them again.
+    assert runs["run_id"].nunique() == 2
+    assert len(runs) == 16
+    for _, row in runs.iterrows():
+        expected = made.set_index("stage").loc[row["stage"]]
+        assert row["accuracy"] == pytest.approx(expected["accuracy"])
+        assert row["file_bytes"] == expected["file_bytes"]
     assert runs["latency_ms_batch1"].notna().all()
     smallest = runs.loc[runs["file_bytes"].idxmin()]
     assert smallest["front_size"]
