@@ -11,9 +11,11 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-LAYER_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+LAYER_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "MatMulInteger")
 """The operators that multiply with a learned weight, their second input."""
 
+DYNAMIC_OP = "DynamicQuantizeLinear"
+"""The operator that quantizes a tensor by its own range, and gives the range's scale too."""
 
 _WIDENING = {"Cast": 0, "Gather": 1}
 """The operators that make integers of stored ones of fewer bits, with the input that has these."""
@@ -48,6 +50,12 @@ def dequantized_from(value: ir.Value | None) -> ir.Node | None:
     """The ``DequantizeLinear`` that computes ``value``, or None where something else does."""
     producer = value.producer() if value is not None else None
     return producer if producer is not None and producer.op_type == "DequantizeLinear" else None
+
+
+def dynamically_quantized(value: ir.Value | None) -> ir.Node | None:
+    """The ``DynamicQuantizeLinear`` that computes ``value``; None where something else does."""
+    producer = value.producer() if value is not None else None
+    return producer if producer is not None and producer.op_type == DYNAMIC_OP else None
 
 
 def undequantized(value: ir.Value | None) -> ir.Value | None:
