@@ -110,6 +110,14 @@ def require_fused(model: OnnxModel, besides: Collection[str] = ()) -> FusionRepo
     return report
 
 
+def depends_on_batch(model: OnnxModel) -> bool:
+    """Whether an image's logits depend on which images it is asked about with.
+
+    A file that quantizes activations by their own range takes it over all images of a batch.
+    """
+    return any(node.op_type == DYNAMIC_OP for node in model.proto.graph.node)
+
+
 class _Layers(NamedTuple):
     """What a file's graph says of its layers, before a runtime sees it."""
 

@@ -1,8 +1,8 @@
 """Writes linear layers that read bytes of a batch's own range as integer matrix products.
 
-Knows graphs; who rounds what is the quantizer's business. A runtime fuses a layer between
-``DequantizeLinear``s only where the activations' scale is a constant. Where the scale is computed
-with the batch, ONNX Runtime looks for the products themselves,
+Knows graphs; who rounds what is the quantizer's business. Between ``DequantizeLinear``s, ONNX
+Runtime fuses a layer whose bias is an integer, in steps of the input's scale, which must be known
+beforehand. Where the scale is computed with the batch, it looks for the products themselves,
 
     DynamicQuantizeLinear -> MatMulInteger -> Cast -> Mul (by s_x * s_w) -> Add (the bias)
 
@@ -10,6 +10,7 @@ and makes ``DynamicQuantizeMatMul`` of them. Convolutions have no such form: see
 ``docs/quantization.md``.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,7 +37,9 @@ def _rounded_by_own_range(x: Any) -> Any:
     return _onnx.DequantizeLinear(integers, scale, zero_point)
 
 
-TRANSLATIONS = {ROUND_BY_OWN_RANGE: _rounded_by_own_range}
+TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
+    ROUND_BY_OWN_RANGE: _rounded_by_own_range
+}
 """For PyTorch's exporter: what an operator of a graph is in ONNX."""
 
 

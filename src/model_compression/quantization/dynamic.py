@@ -23,8 +23,8 @@ class OwnRangeFakeQuantize(FakeQuantizeBase):  # type: ignore[misc]
         quant_max: 255.
         dtype: ``torch.uint8``.
         qscheme: ``torch.per_tensor_affine``.
-        is_dynamic: Always False: to torchao, True means operators of its own in the converted graph,
-            for which ``inline_own_ranges`` puts the file's.
+        is_dynamic: Always False: True would have torchao expect its own operators in the converted
+            graph, where ``inline_own_ranges`` has put the file's.
     """
 
     def __init__(

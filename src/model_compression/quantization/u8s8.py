@@ -153,7 +153,8 @@ class U8S8Quantizer(Quantizer):  # type: ignore[misc]
         specification = self._weight_specification(weight)
         if specification is None:
             return
-        assert isinstance(source, Node) and isinstance(weight, Node)
+        assert isinstance(source, Node)
+        assert isinstance(weight, Node)
         inputs = {weight: specification}
         if self.activations == "dynamic" and node.target is LINEAR:
             inputs[source] = self.own_range
