@@ -15,6 +15,7 @@ from torch import nn
 
 from model_compression import __version__
 from model_compression.deployment.byte_input import take_bytes
+from model_compression.deployment.float_weights import write_foldable_weights
 from model_compression.deployment.integer_bias import write_integer_biases
 from model_compression.deployment.integer_matmul import TRANSLATIONS, write_integer_matmuls
 from model_compression.deployment.narrow_weights import narrow_weights
@@ -70,6 +71,7 @@ def export_onnx(
         transpose_stored_weights(model.graph)
         write_integer_biases(model.graph)
         write_integer_matmuls(model.graph)
+        write_foldable_weights(model.graph)
         narrow_weights(model)
         slim(model)
     model.producer_name, model.producer_version = "model-compression", __version__

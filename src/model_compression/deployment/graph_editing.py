@@ -59,9 +59,29 @@ def dynamically_quantized(value: ir.Value | None) -> ir.Node | None:
 
 
 def undequantized(value: ir.Value | None) -> ir.Value | None:
-    """What ``value`` is dequantized from, or ``value`` where it is not dequantized."""
+    """What ``value`` is dequantized from, or ``value`` where it is not dequantized.
+
+    Integers of a stored weight that are cast and multiplied by their step are dequantized too.
+    """
     dequantize = dequantized_from(value)
-    return value if dequantize is None else dequantize.inputs[0]
+    if dequantize is not None:
+        return dequantize.inputs[0]
+    integers = _scaled_from(value)
+    return value if integers is None else integers
+
+
+def _scaled_from(value: ir.Value | None) -> ir.Value | None:
+    """The stored integers that ``value`` is a product of, cast, with a stored step."""
+    multiply = value.producer() if value is not None else None
+    if multiply is None or multiply.op_type != "Mul" or constant_of(multiply.inputs[1]) is None:
+        return None
+    floats = multiply.inputs[0]
+    cast = floats.producer() if floats is not None else None
+    if cast is None or cast.op_type != "Cast":
+        return None
+    integers = constant_of(cast.inputs[0])
+    is_integer = integers is not None and np.issubdtype(integers.dtype, np.integer)
+    return cast.inputs[0] if is_integer else None
 
 
 def stored_behind(value: ir.Value | None) -> ir.Value | None:

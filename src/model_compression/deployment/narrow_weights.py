@@ -38,8 +38,6 @@ _NARROW = {
     4: (21, ir.DataType.INT4, ir.DataType.UINT4),
 }
 """By the bits, the first opset that has such integers, and they."""
-_READERS = {"DequantizeLinear": 0, "MatMulInteger": 1}
-"""The operators that read integer weights, with the input that has these."""
 _REDEFINED = "GroupNormalization"
 """Since opset 21 its scale and bias are per channel: a graph with it can't just be declared newer.
 What else an exported graph may hold has only learned further types since opset 20."""
@@ -83,10 +81,9 @@ def widen_weights(model: OnnxModel) -> OnnxModel:
     graph = parsed.graph
     names: dict[ir.Value, str | None] = {}
     for node in graph:
-        if node.op_type not in _READERS:
+        if node.op_type not in LAYER_OPS:
             continue
-        read = node.inputs[_READERS[node.op_type]]
-        stored = stored_behind(read)
+        read, stored = undequantized(node.inputs[1]), stored_behind(node.inputs[1])
         array = constant_of(read)
         if read is None or stored is None or stored is read or array is None:
             continue
