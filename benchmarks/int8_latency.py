@@ -1,12 +1,15 @@
 r"""What int8 gains on the clock, and whether other tools' int8 gains more.
 
-One network, random weights, 28x28 grey images, in up to seven ways, which take turns in one
+One network, random weights, 28x28 grey images, in up to nine ways, which take turns in one
 process, on one thread, at batch 1 and 64:
 
     fp32                 this project's float file, in ONNX Runtime
     int8                 this project's int8 file, in ONNX Runtime
+    dynamic              this project's file of method dynamic: linear layers in integers
     static QDQ           the float file through onnxruntime.quantization.quantize_static,
     static QOperator     unsigned activations, signed weights per channel, in both of its formats
+    ORT dynamic          the float file through onnxruntime.quantization.quantize_dynamic, unsigned
+                         weights: convolutions in integers too, one by one
     fp32, int8 OpenVINO  the same two files of this project, in OpenVINO
     NNCF OpenVINO        the float file through NNCF's post-training quantization, in OpenVINO
 
@@ -14,6 +17,8 @@ Each time is a median over the turns; each ratio the median of the turns' ratios
 
     OMP_NUM_THREADS=1 python benchmarks/int8_latency.py
     OMP_NUM_THREADS=1 python benchmarks/int8_latency.py --networks=resnet8 --turns=200
+    OMP_NUM_THREADS=1 python benchmarks/int8_latency.py --networks=lenet300,net \
+        --ways=dynamic,"ORT dynamic" --turns=200
 
 OpenVINO and NNCF are no dependencies of this project; what is missing is left out, and said so.
 
@@ -42,6 +47,7 @@ from onnxruntime.quantization import (
     CalibrationDataReader,
     QuantFormat,
     QuantType,
+    quantize_dynamic,
     quantize_static,
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -58,7 +64,13 @@ from model_compression.deployment.latency import time_by_turns
 from model_compression.deployment.openvino_runtime import OpenVinoClassifier, openvino_installed
 from model_compression.images import Normalization
 from model_compression.models import ModelSettings, build_model
-from model_compression.quantization import calibrate, convert, prepare_qat
+from model_compression.quantization import (
+    DynamicSettings,
+    calibrate,
+    convert,
+    prepare_qat,
+    quantize_after_training,
+)
 
 SHAPE = (1, 28, 28)
 CLASSES = tuple("0123456789")
@@ -68,6 +80,8 @@ NORMALIZATION = Normalization(mean=(0.286,), std=(0.353,))
 # A file's name and the float file of the same runtime, which it is compared with.
 FLOAT_OF = {
     "int8": "fp32",
+    "dynamic": "fp32",
+    "ORT dynamic": "fp32",
     "static QDQ": "fp32",
     "static QOperator": "fp32",
     "int8 OpenVINO": "fp32 OpenVINO",
@@ -84,6 +98,7 @@ def main() -> None:
     )
     parser.add_argument("--networks", default="resnet8,resnet20", help="names with commas")
     parser.add_argument("--turns", type=int, default=100, help="of each way at each batch size")
+    parser.add_argument("--ways", help="beside fp32 and int8, with commas; all if left out")
     parser.add_argument(
         "--openvino-precision",
         default="f32",
@@ -97,6 +112,9 @@ def main() -> None:
     for name in arguments.networks.split(","):
         with tempfile.TemporaryDirectory() as folder:
             runs = ways(name, Path(folder), arguments.openvino_precision)
+            if arguments.ways is not None:
+                wanted = {"fp32", "int8", *arguments.ways.split(",")}
+                runs = {way: run for way, run in runs.items() if way in wanted}
             print(f"\n{markdown(name, measure(runs, arguments.turns))}", flush=True)
     print(f"\nLoad of the machine after: {os.getloadavg()[0]:.2f}")
 
@@ -106,13 +124,17 @@ def ways(name: str, folder: Path, precision: str) -> dict[str, Run]:
     network = build_model(ModelSettings(name=name).spec(SHAPE, len(CLASSES)))
     settle(network)
     plain, int8 = export(network, name), export(quantized(network), name)
-    report = fusion_report(int8)
-    print(f"{name}: this project's int8 file runs {len(report.fused)} layers in integers")
+    dynamic = export(dynamically_quantized(network), name)
+    for way, model in (("int8", int8), ("dynamic", dynamic)):
+        fused = len(fusion_report(model).fused)
+        print(f"{name}: this project's {way} file runs {fused} layers in integers")
     float_file = folder / "float.onnx"
     write_onnx(plain, float_file)
     runs: dict[str, Run] = {
         "fp32": OnnxRuntimeClassifier(plain, threads=1).run,
         "int8": OnnxRuntimeClassifier(int8, threads=1).run,
+        "dynamic": OnnxRuntimeClassifier(dynamic, threads=1).run,
+        "ORT dynamic": dynamic_by_onnx_runtime(float_file, folder / "dynamic.onnx"),
         "static QDQ": static(float_file, folder / "qdq.onnx", QuantFormat.QDQ),
         "static QOperator": static(float_file, folder / "qop.onnx", QuantFormat.QOperator),
     }
@@ -143,6 +165,13 @@ def quantized(network: nn.Module) -> nn.Module:
     prepared = prepare_qat(network, SHAPE)
     calibrate(prepared, [NORMALIZATION.apply(torch.from_numpy(batch)) for batch in calibration()])
     return convert(prepared)
+
+
+def dynamically_quantized(network: nn.Module) -> nn.Module:
+    """The network as method dynamic leaves it."""
+    batches = [NORMALIZATION.apply(torch.from_numpy(batch)) for batch in calibration()]
+    settings = DynamicSettings(method="dynamic")
+    return convert(quantize_after_training(network, SHAPE, settings, batches))
 
 
 def export(module: nn.Module, name: str) -> OnnxModel:
@@ -184,11 +213,26 @@ def static(source: Path, target: Path, form: QuantFormat) -> Run:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
+    return loaded(target)
+
+
+def dynamic_by_onnx_runtime(source: Path, target: Path) -> Run:
+    """The float file through ONNX Runtime's own dynamic quantizer."""
+    prepared = target.with_suffix(".prepared.onnx")
+    with contextlib.redirect_stderr(io.StringIO()):
+        quant_pre_process(source, prepared)
+        # Signed weights per channel are slower still in a convolution.
+        quantize_dynamic(prepared, target, weight_type=QuantType.QUInt8)
+    return loaded(target)
+
+
+def loaded(path: Path) -> Run:
+    """A file in ONNX Runtime."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(
-        target.read_bytes(), options, providers=["CPUExecutionProvider"]
+        path.read_bytes(), options, providers=["CPUExecutionProvider"]
     )
     return lambda images: session.run(["logits"], {"images": images})
 

@@ -25,6 +25,7 @@ from model_compression.pipelines.quantization_sensitivity.nodes import (
 from model_compression.pipelines.quantization_sensitivity.parameters import (
     BitSensitivityParameters,
 )
+from model_compression.pipelines.stage import nodes
 from model_compression.pipelines.stage.nodes import evaluate, export, load_module
 from model_compression.training import (
     CrossEntropy,
@@ -110,6 +111,8 @@ def stage(pruned, tiny_images, tmp_path):
         {"method": "static", "weight_bits": 3, "rounding": {"steps": 20}, "reduce_range": True},
         {"method": "static", "bits": {"conv1": 32, "linear1": 4}},
         {"method": "weight_only", "weight_bits": 4},
+        {"method": "dynamic", "weight_bits": 4, "end_bits": 8, "rounding": {"steps": 20}},
+        {"method": "dynamic", "bits": {"conv2": 32, "linear2": 32}, "equalise": True},
     ],
 )
 def test_the_file_of_every_method_answers_as_its_network_does(stage, tiny_images, settings):
@@ -122,6 +125,7 @@ def test_the_file_of_every_method_answers_as_its_network_does(stage, tiny_images
     assert np.abs(answers - expected).max() < 0.2 * np.abs(expected).max()
     _, evaluation, _, _ = evaluate(checkpoint, model, tiny_images, state.history)
     assert evaluation["epochs"] == len(state.history)
+    assert ("one_by_one" in evaluation) == (settings["method"] == "dynamic")
     assert precision["bits"].tolist() == precision["bits_asked"].tolist()
 
 
@@ -134,7 +138,26 @@ def test_what_was_quantized_without_training_is_reused(stage, caplog):
     assert all(torch.equal(value, again.weights[name]) for name, value in state.weights.items())
 
 
-@pytest.mark.parametrize("method", ["qat", "static"])
+def test_where_answers_depend_on_the_batch_they_are_asked_for_one_by_one_too(
+    stage, tiny_images, monkeypatch
+):
+    # The file and the network get the same batches, whichever these are: three, the last smaller.
+    monkeypatch.setattr(nodes, "JUDGED_AT_A_TIME", 40)
+    state, checkpoint, _ = stage(parameters(method="dynamic"))
+    model = export(checkpoint)
+    predictions, evaluation, _, _ = evaluate(checkpoint, model, tiny_images, state.history)
+    assert evaluation["top1_agreement"] == 1.0
+    assert evaluation["max_logit_difference"] < 1e-3
+    classifier = OnnxRuntimeClassifier(model)
+    alone = [classifier.logits(image[None]).argmax() for image in tiny_images.images]
+    assert evaluation["one_by_one"] == {
+        "batch_size": 40,
+        "accuracy": np.mean(alone == tiny_images.labels),
+        "top1_agreement": np.mean(alone == predictions["predicted"]),
+    }
+
+
+@pytest.mark.parametrize("method", ["qat", "static", "dynamic"])
 def test_the_guard_returns_layers_until_the_accuracy_holds(stage, method):
     settings = parameters(
         method=method, weight_bits=2, guard={"max_accuracy_drop": 0.02, "certain": False}

@@ -2,6 +2,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from model_compression.quantization.settings import (
+    DynamicSettings,
     PostTrainingSettings,
     QatSettings,
     QuantizationMethod,
@@ -60,9 +61,13 @@ def test_a_method_has_its_own_settings_alone():
     adapter = TypeAdapter(QuantizationMethod)
     assert isinstance(adapter.validate_python({"method": "static"}), StaticSettings)
     assert isinstance(adapter.validate_python({"method": "weight_only"}), WeightOnlySettings)
+    assert isinstance(adapter.validate_python({"method": "dynamic"}), DynamicSettings)
     assert isinstance(adapter.validate_python({"method": "qat"}), QatSettings)
     with pytest.raises(ValueError, match="averaging"):
         adapter.validate_python({"method": "static", "averaging": 0.1})
+    for method in ("weight_only", "dynamic"):
+        with pytest.raises(ValueError, match="activation_range"):
+            adapter.validate_python({"method": method, "activation_range": {}})
     with pytest.raises(ValueError, match="activation_range"):
         adapter.validate_python({"method": "weight_only", "activation_range": {}})
 

@@ -223,3 +223,13 @@ def test_a_network_that_was_kept_in_floats_is_said_to_be(run):
 
 def test_a_guard_that_had_nothing_to_do_is_silent(run):
     assert judge(run, guard=guarded(returned=[])).warnings == ()
+
+
+def test_that_answers_depend_on_the_batch_is_said_with_what_it_changes(run):
+    alone = {"batch_size": 500, "accuracy": 0.9188, "top1_agreement": 0.9991}
+    (warning,) = judge(run, one_by_one=alone).warnings
+    assert plain(warning).startswith(
+        "An answer of the quantized file depends on the images that it is asked about with"
+    )
+    assert "batches of 500; asked one by one, the file gets 91.88%" in plain(warning)
+    assert plain(warning).endswith("answers 99.9% of them alike.")

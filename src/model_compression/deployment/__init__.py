@@ -4,6 +4,7 @@ from model_compression.deployment.export import export_onnx
 from model_compression.deployment.fusion import (
     FusionError,
     FusionReport,
+    depends_on_batch,
     fusion_report,
     require_fused,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "PackingError",
     "Parity",
     "compare_logits",
+    "depends_on_batch",
     "export_onnx",
     "fusion_report",
     "graph_cost",

@@ -15,7 +15,9 @@ from torch import nn
 
 from model_compression import __version__
 from model_compression.deployment.byte_input import take_bytes
+from model_compression.deployment.float_weights import write_foldable_weights
 from model_compression.deployment.integer_bias import write_integer_biases
+from model_compression.deployment.integer_matmul import TRANSLATIONS, write_integer_matmuls
 from model_compression.deployment.narrow_weights import narrow_weights
 from model_compression.deployment.onnx_model import INPUT_NAME, OUTPUT_NAME, OnnxModel
 from model_compression.deployment.pooling import write_global_pooling
@@ -68,6 +70,8 @@ def export_onnx(
         write_global_pooling(model.graph)
         transpose_stored_weights(model.graph)
         write_integer_biases(model.graph)
+        write_integer_matmuls(model.graph)
+        write_foldable_weights(model.graph)
         narrow_weights(model)
         slim(model)
     model.producer_name, model.producer_version = "model-compression", __version__
@@ -92,6 +96,7 @@ def _trace(module: nn.Module, input_shape: tuple[int, int, int]) -> ir.Model:
             input_names=[INPUT_NAME],
             output_names=[OUTPUT_NAME],
             opset_version=_OPSET,
+            custom_translation_table=TRANSLATIONS,
             verbose=False,
         )
     assert program is not None

@@ -16,6 +16,7 @@ from model_compression.deployment.graph_editing import (
     LAYER_OPS,
     constant_of,
     dequantized_from,
+    dynamically_quantized,
     input_of,
     integer_attribute,
     stored_behind,
@@ -33,6 +34,7 @@ _LEARNED_INPUTS = {
     "InstanceNormalization": (1, 2),
     "LayerNormalization": (1, 2),
     "MatMul": (0, 1),
+    "MatMulInteger": (1,),
     "Mul": (0, 1),
     "PRelu": (1,),
 }
@@ -78,7 +80,7 @@ def _count_parameters(graph: ir.Graph) -> tuple[int, int]:
             value = input_of(node, index)
             learned = stored_behind(value)
             array = constant_of(undequantized(value)) if learned is not None else None
-            if array is None or array.size == 1 or node in skipped or _is_constant(node):
+            if array is None or array.size == 1 or node in skipped or _is_of_scales(node):
                 continue
             # A shared weight is one; vectors of equal content are stored once but learned apart.
             key = learned if array.ndim > 1 else (node, index)
@@ -86,8 +88,12 @@ def _count_parameters(graph: ir.Graph) -> tuple[int, int]:
     return sum(size for size, _ in counted.values()), sum(count for _, count in counted.values())
 
 
-def _is_constant(node: ir.Node) -> bool:
-    return all(stored_behind(value) is not None for value in node.inputs)
+def _is_of_scales(node: ir.Node) -> bool:
+    """Whether a node multiplies a weight's scale by that of its layer's input, stored or not."""
+    return node.op_type not in LAYER_OPS and all(
+        stored_behind(value) is not None or dynamically_quantized(value) is not None
+        for value in node.inputs
+    )
 
 
 def _nonzero(value: ir.Value | None, array: NDArray[np.generic]) -> int:

@@ -11,9 +11,11 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-LAYER_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+LAYER_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "MatMulInteger")
 """The operators that multiply with a learned weight, their second input."""
 
+DYNAMIC_OP = "DynamicQuantizeLinear"
+"""The operator that quantizes a tensor by its own range, and gives the range's scale too."""
 
 _WIDENING = {"Cast": 0, "Gather": 1}
 """The operators that make integers of stored ones of fewer bits, with the input that has these."""
@@ -50,10 +52,36 @@ def dequantized_from(value: ir.Value | None) -> ir.Node | None:
     return producer if producer is not None and producer.op_type == "DequantizeLinear" else None
 
 
+def dynamically_quantized(value: ir.Value | None) -> ir.Node | None:
+    """The ``DynamicQuantizeLinear`` that computes ``value``; None where something else does."""
+    producer = value.producer() if value is not None else None
+    return producer if producer is not None and producer.op_type == DYNAMIC_OP else None
+
+
 def undequantized(value: ir.Value | None) -> ir.Value | None:
-    """What ``value`` is dequantized from, or ``value`` where it is not dequantized."""
+    """What ``value`` is dequantized from, or ``value`` where it is not dequantized.
+
+    Integers of a stored weight that are cast and multiplied by their step are dequantized too.
+    """
     dequantize = dequantized_from(value)
-    return value if dequantize is None else dequantize.inputs[0]
+    if dequantize is not None:
+        return dequantize.inputs[0]
+    integers = _scaled_from(value)
+    return value if integers is None else integers
+
+
+def _scaled_from(value: ir.Value | None) -> ir.Value | None:
+    """The stored integers that ``value`` is a product of, cast, with a stored step."""
+    multiply = value.producer() if value is not None else None
+    if multiply is None or multiply.op_type != "Mul" or constant_of(multiply.inputs[1]) is None:
+        return None
+    floats = multiply.inputs[0]
+    cast = floats.producer() if floats is not None else None
+    if cast is None or cast.op_type != "Cast":
+        return None
+    integers = constant_of(cast.inputs[0])
+    is_integer = integers is not None and np.issubdtype(integers.dtype, np.integer)
+    return cast.inputs[0] if is_integer else None
 
 
 def stored_behind(value: ir.Value | None) -> ir.Value | None:

@@ -26,9 +26,9 @@ from model_compression.deployment.graph_editing import (
     LAYER_OPS,
     add_constant,
     constant_of,
-    dequantized_from,
     drop_unused_constants,
     stored_behind,
+    undequantized,
 )
 from model_compression.deployment.onnx_model import OnnxModel
 
@@ -81,9 +81,9 @@ def widen_weights(model: OnnxModel) -> OnnxModel:
     graph = parsed.graph
     names: dict[ir.Value, str | None] = {}
     for node in graph:
-        if node.op_type != "DequantizeLinear":
+        if node.op_type not in LAYER_OPS:
             continue
-        read, stored = node.inputs[0], stored_behind(node.outputs[0])
+        read, stored = undequantized(node.inputs[1]), stored_behind(node.inputs[1])
         array = constant_of(read)
         if read is None or stored is None or stored is read or array is None:
             continue
@@ -103,11 +103,10 @@ def widen_weights(model: OnnxModel) -> OnnxModel:
 
 
 def _integer_weights(graph: ir.Graph) -> list[ir.Value]:
-    """The bytes that layers' weights are dequantized from, each once, in the graph's order."""
+    """The bytes that layers' weights are made of, each once, in the graph's order."""
     found: dict[ir.Value, None] = {}
     for node in graph:
-        dequantize = dequantized_from(node.inputs[1]) if node.op_type in LAYER_OPS else None
-        stored = dequantize.inputs[0] if dequantize is not None else None
+        stored = undequantized(node.inputs[1]) if node.op_type in LAYER_OPS else None
         if stored is not None and stored.is_initializer():
             array = constant_of(stored)
             if array is not None and array.dtype in _WIDE:

@@ -19,6 +19,7 @@ from model_compression.quantization.qat import (
 )
 from model_compression.quantization.settings import (
     FLOAT_BITS,
+    DynamicSettings,
     Guard,
     PostTrainingSettings,
     QatSettings,
@@ -37,6 +38,7 @@ from model_compression.quantization.u8s8 import U8S8Quantizer
 
 __all__ = [
     "FLOAT_BITS",
+    "DynamicSettings",
     "Grid",
     "Guard",
     "PostTrainingSettings",

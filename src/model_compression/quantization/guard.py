@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch.fx import GraphModule, Node
 
 from model_compression.quantization.capture import CONVOLUTIONS, LINEAR, layer_path
+from model_compression.quantization.dynamic import OwnRangeFakeQuantize
 from model_compression.quantization.fake_quantize import ActivationFakeQuantize
 from model_compression.quantization.qat import QatModel
 from model_compression.quantization.settings import BYTE_BITS, FLOAT_BITS, Guard, WeightSettings
@@ -160,7 +161,7 @@ def in_floats(model: QatModel, layer: str) -> Iterator[None]:
 
 def _around(
     graph_module: GraphModule, layer: str
-) -> Iterator[WeightQuantizer | ActivationFakeQuantize]:
+) -> Iterator[WeightQuantizer | ActivationFakeQuantize | OwnRangeFakeQuantize]:
     for node in graph_module.graph.nodes:
         if node.target not in (*CONVOLUTIONS, LINEAR):
             continue
@@ -176,5 +177,5 @@ def _around(
             source = node.args[0]
             if isinstance(source, Node) and source.op == "call_module":
                 rounding = graph_module.get_submodule(str(source.target))
-                if isinstance(rounding, ActivationFakeQuantize):
+                if isinstance(rounding, ActivationFakeQuantize | OwnRangeFakeQuantize):
                     yield rounding

@@ -30,6 +30,7 @@ from model_compression.quantization.capture import (
     layer_path,
     layer_paths,
 )
+from model_compression.quantization.dynamic import OwnRangeFakeQuantize, inline_own_ranges
 from model_compression.quantization.fake_quantize import ActivationFakeQuantize
 from model_compression.quantization.norms import fold_kept_norms
 from model_compression.quantization.ranges import RangeCollector, RangeMethod
@@ -121,7 +122,7 @@ def prepare(graph_module: GraphModule, settings: WeightSettings) -> QatModel:
         grids,
         settings.averaging if isinstance(settings, QatSettings) else 1.0,
         # Where all weights are floats, an addition between them has nothing to be fast for.
-        settings.activations != "none" and any(grids.values()),
+        settings.activations if any(grids.values()) else "none",
     )
     with _undisturbed():
         prepared = prepare_qat_pt2e(graph_module, quantizer)
@@ -224,6 +225,7 @@ def convert(model: QatModel) -> GraphModule:
         fold_kept_norms(prepared)
         round_biases(prepared)
         _remove_dropout(prepared)
+        inline_own_ranges(prepared)
         converted = convert_pt2e(prepared)
     assert isinstance(converted, GraphModule)
     # torchao forbids train() and eval() on graphs whose dropout and batch norms would not follow;
@@ -319,7 +321,7 @@ def _undisturbed() -> Iterator[None]:
 def enable_rounding(model: QatModel, enabled: bool) -> None:
     """Lets the network compute on its grid, or in floats."""
     for module in model.prepared.modules():
-        if isinstance(module, ActivationFakeQuantize | WeightQuantizer):
+        if isinstance(module, ActivationFakeQuantize | OwnRangeFakeQuantize | WeightQuantizer):
             module.enable_fake_quant(enabled)
 
 

@@ -24,7 +24,7 @@ Bits = Annotated[int, Field(ge=2, le=8)]
 LayerBits = Annotated[int, Field(ge=2, le=FLOAT_BITS)]
 
 GridKind = Literal["max", "fixed", "learned", "codebook"]
-Activations = Literal["static", "none"]
+Activations = Literal["static", "dynamic", "none"]
 
 
 class WeightGrid(NamedTuple):
@@ -203,6 +203,21 @@ class StaticSettings(PostTrainingSettings):
     """What of an activation its range covers."""
 
 
+class DynamicSettings(PostTrainingSettings):
+    """Weights, and what linear layers read, by the range of each batch as it comes.
+
+    Convolutions compute in floats, as with ``weight_only``. Nothing is measured beforehand, so the
+    images serve the correction of biases and learned rounding alone.
+    """
+
+    method: Literal["dynamic"]
+
+    @property
+    def activations(self) -> Activations:
+        """Batch by batch."""
+        return "dynamic"
+
+
 class WeightOnlySettings(PostTrainingSettings):
     """Weights alone: a smaller file that computes in floats."""
 
@@ -215,6 +230,6 @@ class WeightOnlySettings(PostTrainingSettings):
 
 
 QuantizationMethod = Annotated[
-    QatSettings | StaticSettings | WeightOnlySettings,
+    QatSettings | StaticSettings | DynamicSettings | WeightOnlySettings,
     Field(discriminator="method"),
 ]

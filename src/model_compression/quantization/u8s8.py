@@ -12,7 +12,8 @@ operation the quantized inputs and output that ONNX Runtime looks for around it:
 * average pooling and the spatial mean: int8 in and out;
 * max pooling and changes of shape keep the scale of their input, so they run on the integers.
 
-Everything else stays float.
+Everything else stays float. Where activations have the range of their own batch, linear layers
+alone read integers: ``DynamicQuantizeMatMul``.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -33,8 +34,9 @@ from model_compression.quantization.capture import (
     aten,
     layer_path,
 )
+from model_compression.quantization.dynamic import OwnRangeFakeQuantize
 from model_compression.quantization.fake_quantize import ActivationFakeQuantize
-from model_compression.quantization.settings import GridKind, WeightGrid
+from model_compression.quantization.settings import Activations, GridKind, WeightGrid
 from model_compression.quantization.weight_quantizers import (
     CodebookQuantizer,
     FixedStepQuantizer,
@@ -87,18 +89,25 @@ class U8S8Quantizer(Quantizer):  # type: ignore[misc]
     Args:
         grids: Of every layer of the graph (``layer_paths``).
         averaging: Weight of the newest batch in the activations' moving ranges, in (0, 1].
-        quantize_activations: Whether activations are quantized; otherwise weights alone are.
+        activations: When their ranges are known; with ``none`` weights alone are quantized.
     """
 
     def __init__(
-        self, grids: Grids, averaging: float = 0.01, quantize_activations: bool = True
+        self, grids: Grids, averaging: float = 0.01, activations: Activations = "static"
     ) -> None:
         super().__init__()
         self.grids = grids
-        self.quantize_activations = quantize_activations
+        self.activations = activations
         self.activation = QuantizationSpec(
             dtype=torch.uint8,
             observer_or_fake_quant_ctr=ActivationFakeQuantize.with_args(averaging=averaging),
+            quant_min=0,
+            quant_max=255,
+            qscheme=torch.per_tensor_affine,
+        )
+        self.own_range = QuantizationSpec(
+            dtype=torch.uint8,
+            observer_or_fake_quant_ctr=OwnRangeFakeQuantize,
             quant_min=0,
             quant_max=255,
             qscheme=torch.per_tensor_affine,
@@ -114,8 +123,8 @@ class U8S8Quantizer(Quantizer):  # type: ignore[misc]
             **dict.fromkeys(_AVERAGES, self._annotate_average),
             **dict.fromkeys(_SAME_VALUES, self._annotate_same_values),
         }
-        if not self.quantize_activations:
-            rules = dict.fromkeys((*CONVOLUTIONS, LINEAR), self._annotate_weight_only)
+        if self.activations != "static":
+            rules = dict.fromkeys((*CONVOLUTIONS, LINEAR), self._annotate_weight)
         for node in model.graph.nodes:
             if node.op == "call_function" and node.target in rules:
                 rules[node.target](node)
@@ -138,12 +147,18 @@ class U8S8Quantizer(Quantizer):  # type: ignore[misc]
         else:
             self._annotate_with_activation(node, inputs)
 
-    def _annotate_weight_only(self, node: Node) -> None:
-        weight = node.args[1]
+    def _annotate_weight(self, node: Node) -> None:
+        """Quantizes a layer's weight, and a linear layer's input by its own range if wanted."""
+        source, weight = node.args[:2]
         specification = self._weight_specification(weight)
-        if specification is not None:
-            assert isinstance(weight, Node)
-            _annotate(node, {weight: specification}, output=None)
+        if specification is None:
+            return
+        assert isinstance(source, Node)
+        assert isinstance(weight, Node)
+        inputs = {weight: specification}
+        if self.activations == "dynamic" and node.target is LINEAR:
+            inputs[source] = self.own_range
+        _annotate(node, inputs, output=None)
 
     def _weight_specification(self, weight: object) -> QuantizationSpec | None:
         """How a layer's weight is quantized; ``None`` where it is no stored one or stays float."""

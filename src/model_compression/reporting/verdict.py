@@ -66,7 +66,11 @@ def verdict(evaluations: Mapping[str, Evaluation], latency: pd.DataFrame) -> Ver
     ) + tuple(
         warning
         for stage, evaluation in evaluations.items()
-        for warning in (*_proof_warnings(stage, evaluation), *_guard_notes(stage, evaluation))
+        for warning in (
+            *_proof_warnings(stage, evaluation),
+            *_guard_notes(stage, evaluation),
+            *_batch_notes(stage, evaluation),
+        )
     )
     if final == teacher:
         return Verdict(
@@ -208,6 +212,24 @@ def _guard_notes(stage: str, evaluation: Evaluation) -> list[str]:
     layers = ", ".join(f"{step['layer']} ({_bits(step['bits'])})" for step in guard["returned"])
     left = units.unsigned_points(guard["drop"]["drop"])
     return [f"{why}: more bits were given back to {layers}. It loses {left} now."]
+
+
+def _batch_notes(stage: str, evaluation: Evaluation) -> list[str]:
+    """What the batch does to the answers, where they depend on it."""
+    if "one_by_one" not in evaluation:
+        return []
+    alone = {
+        key: number(evaluation, "one_by_one", key)
+        for key in ("batch_size", "accuracy", "top1_agreement")
+    }
+    digits = _digits(number(evaluation, "accuracy"), alone["accuracy"])
+    return [
+        f"An answer of the {stage} file depends on the images that it is asked about with, because "
+        "activations are quantized by each batch's own range. The figures are of batches of "
+        f"{units.exact(alone['batch_size'])}; asked one by one, the file gets "
+        f"{units.percent(alone['accuracy'], digits)} of the test images right and answers "
+        f"{units.percent(alone['top1_agreement'])} of them alike."
+    ]
 
 
 def _bits(bits: int) -> str:

@@ -18,6 +18,7 @@ from model_compression.images import Batches, ImageSet, Normalization
 from model_compression.models import Checkpoint
 from model_compression.pipelines.quantization.parameters import QuantizationParameters
 from model_compression.pipelines.stage.nodes import (
+    JUDGED_AT_A_TIME,
     choose_teachers,
     learn_from,
     new_checkpoint,
@@ -60,9 +61,6 @@ logger = logging.getLogger(__name__)
 
 CALIBRATION_BATCHES = 16
 """Unaugmented training batches that set the activations' ranges before the first step."""
-
-BATCH = 500
-"""Images at a time that a network is judged on."""
 
 
 def train_quantized(
@@ -166,7 +164,7 @@ def keep_accuracy(
         return best, _precision_table(asked, asked)
     images = (validation_images, best.normalization)
     before = _correct(pruned.build(), *images)
-    batches = Batches(*images, batch_size=BATCH, device="cpu", shuffle=False)
+    batches = Batches(*images, batch_size=JUDGED_AT_A_TIME, device="cpu", shuffle=False)
 
     def drop(candidate: nn.Module) -> Drop:
         return paired_drop(before, _correct(candidate, *images))
@@ -237,7 +235,7 @@ def _quantized_after_training(
     started = time.perf_counter()
     model = _after_training(pruned, settings, train, training)
     batches = Batches(
-        validation, pruned.normalization, batch_size=BATCH, device="cpu", shuffle=False
+        validation, pruned.normalization, batch_size=JUDGED_AT_A_TIME, device="cpu", shuffle=False
     )
     found = score(model, batches)
     row = {
@@ -255,7 +253,7 @@ def _freeze(model: QatModel, epoch: int, settings: WeightSettings) -> None:
 
 
 def _correct(model: nn.Module, images: ImageSet, normalization: Normalization) -> Correct:
-    answers = predict_logits(model, images, normalization, BATCH).argmax(axis=1)
+    answers = predict_logits(model, images, normalization, JUDGED_AT_A_TIME).argmax(axis=1)
     return np.asarray(answers == images.labels)
 
 

@@ -14,6 +14,7 @@ from model_compression.deployment import (
     OnnxModel,
     OnnxRuntimeClassifier,
     compare_logits,
+    depends_on_batch,
     export_onnx,
     fusion_report,
     graph_cost,
@@ -50,6 +51,10 @@ from model_compression.training import (
 
 ASKED_AT_A_TIME = 500
 """Images in a batch for a teacher whose answers are stored."""
+
+JUDGED_AT_A_TIME = 500
+"""Images in a batch for a file or a module that is judged: the same in both, because an activation
+that is quantized by its own range makes each answer depend on the batch."""
 
 
 def new_checkpoint(
@@ -150,13 +155,17 @@ def evaluate(
 ) -> tuple[pd.DataFrame, dict[str, Any], pd.DataFrame, pd.DataFrame]:
     """Judges the file in ONNX Runtime on the test images, and holds it to its PyTorch module.
 
+    Where an answer depends on the batch, the images are asked about one by one too.
+
     Returns:
         Predictions, a row a test image; the evaluation; scikit-learn's classification report;
         the confusion matrix.
     """
     classifier = OnnxRuntimeClassifier(model)
-    logits = classifier.logits(test_images.images)
-    reference = predict_logits(load_module(checkpoint), test_images, checkpoint.normalization)
+    logits = classifier.logits(test_images.images, JUDGED_AT_A_TIME)
+    reference = predict_logits(
+        load_module(checkpoint), test_images, checkpoint.normalization, JUDGED_AT_A_TIME
+    )
     parity = compare_logits(logits, reference)
     fusion = fusion_report(model)
     cost = graph_cost(model)
@@ -190,6 +199,13 @@ def evaluate(
         "epochs": len(history),
         "training_seconds": sum(row["seconds"] for row in history),
     }
+    if depends_on_batch(model):
+        alone = classifier.logits(test_images.images, batch_size=1)
+        evaluation["one_by_one"] = {
+            "batch_size": JUDGED_AT_A_TIME,
+            "accuracy": summarise(alone, test_images.labels, model.classes).accuracy,
+            "top1_agreement": compare_logits(alone, logits).top1_agreement,
+        }
     if "guard" in checkpoint.details:
         evaluation["guard"] = checkpoint.details["guard"]
     return predictions, evaluation, report, confusion
