@@ -55,6 +55,8 @@ logger = logging.getLogger(__name__)
 class Tracking(MlflowHook):  # type: ignore[misc]
     """kedro-mlflow's hook, with stages, models, inputs, and no fear of a server that is away."""
 
+    mlflow_config: KedroMlflowConfig
+
     def __init__(self) -> None:
         super().__init__()
         self._unreachable: str | None = None
