@@ -51,12 +51,18 @@ def comparison_nodes() -> list[Node]:
     """The stages side by side, for the reporting pipeline, which brings their results together.
 
     They read what it gathers: ``corruptions_by_stage``, ``generalisations``, ``reliabilities``,
-    ``predictions_by_stage``, ``evaluations`` and ``confusions``.
+    ``predictions_by_stage``, ``evaluations`` and ``confusions``, and ``judged_evaluations``, which
+    are known to be those of the files.
     """
     return [
         Node(
             compare_generalisation,
-            ["generalisations", "corruptions_by_stage", "predictions_by_stage", "evaluations"],
+            [
+                "generalisations",
+                "corruptions_by_stage",
+                "predictions_by_stage",
+                "judged_evaluations",
+            ],
             "generalisation_comparison",
             name="compare_generalisation",
         ),
