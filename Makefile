@@ -26,7 +26,7 @@ smoke: install ## The same on a few hundred images, from a clean folder, in unde
 	rm -rf data/smoke
 	$(BIN)/kedro run --pipeline=compress --env=smoke
 
-test: lint types imports unit smoke notebook ## Everything that CI checks
+test: lint types imports unit smoke notebook docs ## Everything that CI checks
 
 lint: install
 	$(BIN)/ruff check .
@@ -43,6 +43,12 @@ unit: install
 
 notebook: smoke
 	KEDRO_ENV=smoke $(BIN)/jupyter-execute --timeout=120 notebooks/*.ipynb
+
+docs: install ## The documentation as a site, site/, from docs/ and the docstrings
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+screenshots: viz-build ## docs/images/*.png, of the real pages and the results that are there
+	$(BIN)/python scripts/screenshots.py
 
 benchmark: install ## What a distillation method costs, an epoch against one without a teacher
 	$(BIN)/python benchmarks/distillation_epoch.py
