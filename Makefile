@@ -7,10 +7,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help install compress smoke test lint types imports unit notebook benchmark viz mlflow lock clean
+.PHONY: help install compress smoke test lint types imports unit notebook docs screenshots benchmark viz viz-build mlflow lock clean
 
 help: ## List what can be made
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | column -t -s '	'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s '	'
 
 install: $(INSTALLED) ## Create .venv and install the locked dependencies
 
@@ -26,7 +26,7 @@ smoke: install ## The same on a few hundred images, from a clean folder, in unde
 	rm -rf data/smoke
 	$(BIN)/kedro run --pipeline=compress --env=smoke
 
-test: lint types imports unit smoke notebook ## Everything that CI checks
+test: lint types imports unit smoke notebook docs ## Everything that CI checks
 
 lint: install
 	$(BIN)/ruff check .
@@ -44,12 +44,23 @@ unit: install
 notebook: smoke
 	KEDRO_ENV=smoke $(BIN)/jupyter-execute --timeout=120 notebooks/*.ipynb
 
+docs: install ## The documentation as a site, site/, from docs/ and the docstrings
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+screenshots: viz-build ## docs/images/*.png, of the real pages and the results that are there
+	$(BIN)/python scripts/screenshots.py
+
 benchmark: install ## What a distillation method costs, an epoch against one without a teacher
 	$(BIN)/python benchmarks/distillation_epoch.py
 	$(BIN)/python benchmarks/distillation_epoch.py --methods=all --images=3200
 
 viz: install ## Kedro-Viz on http://127.0.0.1:4141
+	$(BIN)/python -m model_compression colour-graph
 	$(BIN)/kedro viz run --host=127.0.0.1
+
+viz-build: install ## The graph with all previews as a static site, build/, for any web server
+	$(BIN)/python -m model_compression colour-graph
+	$(BIN)/kedro viz build --include-previews
 
 mlflow: install ## MLflow's UI on http://127.0.0.1:5000
 	$(BIN)/mlflow ui --backend-store-uri=$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db} --host=127.0.0.1 --port=5000

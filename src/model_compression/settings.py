@@ -3,6 +3,7 @@
 from kedro.config import OmegaConfigLoader
 from rich import get_console
 
+from model_compression.graph_colours import GraphColours
 from model_compression.known_parameters import KnownParameters
 from model_compression.tracking.hook import Tracking
 
@@ -10,7 +11,7 @@ from model_compression.tracking.hook import Tracking
 if not get_console().is_terminal:
     get_console().width = 200
 
-HOOKS = (KnownParameters(), Tracking())
+HOOKS = (KnownParameters(), GraphColours(), Tracking())
 
 # Tracking extends kedro-mlflow's own hook, which would otherwise run beside it.
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow", "kedro-telemetry")

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,11 @@ def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
     assert "model.safetensors" in str(dataset)
     with pytest.raises(DatasetError, match=r"model\.safetensors isn't there"):
         dataset.load()
+
+
+def test_kedro_viz_shows_the_network_and_no_weights(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    dataset = CheckpointDataset(str(tmp_path / "model.safetensors"))
+    dataset.save(checkpoint)
+    shown = json.loads(dataset.preview())
+    assert (shown["stage"], shown["spec"]["name"]) == ("student", "net")
+    assert "conv1.weight" not in dataset.preview()

@@ -1,3 +1,4 @@
+import json
 import math
 from pathlib import Path
 
@@ -81,3 +82,8 @@ def test_the_catalog_makes_it(tmp_path):
     assert dict(catalog.load("trials")) == {"a": 1}
     assert catalog["trials"].metadata == entry["metadata"]
     assert str(tmp_path) in str(catalog["trials"])
+
+
+def test_kedro_viz_shows_all_files_by_name(dataset):
+    dataset.save({"a": {"x": 1}, "b": [1, 2]})
+    assert json.loads(dataset.preview()) == {"a": {"x": 1}, "b": [1, 2]}

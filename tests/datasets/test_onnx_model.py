@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,13 @@ def test_a_missing_and_a_damaged_file_are_named(tmp_path: Path) -> None:
     path.write_bytes(b"half a fi")
     with pytest.raises(DatasetError, match=r"model\.onnx: Expected an ONNX model"):
         dataset.load()
+
+
+def test_kedro_viz_shows_what_the_file_takes_and_gives(model: OnnxModel, tmp_path: Path) -> None:
+    dataset = OnnxModelDataset(str(tmp_path / "model.onnx"))
+    dataset.save(model)
+    shown = json.loads(dataset.preview())
+    assert shown["images"] == ["N", 1, 2, 2]
+    assert shown["logits"] == ["N", 4]
+    assert shown["classes"] == ["a", "b", "c", "d"]
+    assert shown["bytes"] == (tmp_path / "model.onnx").stat().st_size

@@ -2,11 +2,13 @@
 
 import click
 
+from model_compression.commands.colouring import colour_graph
 from model_compression.commands.packing import pack, unpack
 from model_compression.commands.predict import predict
 from model_compression.commands.sync_tracking import sync_tracking
 
 COMMANDS: dict[str, click.Command] = {
+    "colour-graph": colour_graph,
     "pack": pack,
     "predict": predict,
     "sync-tracking": sync_tracking,
@@ -14,4 +16,4 @@ COMMANDS: dict[str, click.Command] = {
 }
 """By the word that is typed after `python -m model_compression`."""
 
-__all__ = ["COMMANDS", "pack", "predict", "sync_tracking", "unpack"]
+__all__ = ["COMMANDS", "colour_graph", "pack", "predict", "sync_tracking", "unpack"]

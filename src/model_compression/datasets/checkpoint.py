@@ -3,10 +3,12 @@
 Knows Kedro; what a checkpoint's file looks like is models.checkpoint's business.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
 from kedro.io import AbstractDataset
+from kedro_datasets._typing import JSONPreview
 
 from model_compression.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 
@@ -38,6 +40,10 @@ class CheckpointDataset(AbstractDataset[Checkpoint, Checkpoint]):
     def save(self, data: Checkpoint) -> None:
         """Writes the checkpoint, whole or not at all."""
         write_checkpoint(data, self._filepath)
+
+    def preview(self) -> JSONPreview:
+        """The network, and what is known of its making, as Kedro-Viz shows it; not the weights."""
+        return JSONPreview(json.dumps(self.load().header()))
 
     def _exists(self) -> bool:
         return self._filepath.is_file()

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from kedro_datasets._typing import JSONPreview
+
 from model_compression.datasets.files_by_name import FilesByName
 from model_compression.files import atomic_write
 
@@ -47,3 +49,7 @@ class JsonFolderDataset(FilesByName[Any]):
         content = json.dumps(value, indent=1, allow_nan=False)
         with atomic_write(path) as temporary:
             temporary.write_text(content + "\n")
+
+    def preview(self) -> JSONPreview:
+        """All files by name, as Kedro-Viz shows them."""
+        return JSONPreview(json.dumps(dict(self.load())))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kedro.io import AbstractDataset
+from kedro_datasets._typing import JSONPreview
 
 from model_compression.files import atomic_write
 from model_compression.images import Normalization
@@ -27,6 +28,10 @@ class NormalizationDataset(AbstractDataset[Normalization, Normalization]):
         """Writes the constants, whole or not at all."""
         with atomic_write(self._filepath) as temporary:
             temporary.write_text(data.model_dump_json(indent=2) + "\n")
+
+    def preview(self) -> JSONPreview:
+        """The constants, as Kedro-Viz shows them."""
+        return JSONPreview(self.load().model_dump_json())
 
     def _exists(self) -> bool:
         return self._filepath.exists()

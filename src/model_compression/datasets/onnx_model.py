@@ -3,10 +3,12 @@
 Knows Kedro; what such a file looks like is deployment.onnx_model's business.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
 from kedro.io import AbstractDataset
+from kedro_datasets._typing import JSONPreview
 
 from model_compression.deployment import OnnxModel, read_onnx, write_onnx
 
@@ -38,6 +40,23 @@ class OnnxModelDataset(AbstractDataset[OnnxModel, OnnxModel]):
     def save(self, data: OnnxModel) -> None:
         """Writes the file, whole or not at all."""
         write_onnx(data, self._filepath)
+
+    def preview(self) -> JSONPreview:
+        """What the file takes and gives, and how large it is, as Kedro-Viz shows it."""
+        model = self.load()
+        return JSONPreview(
+            json.dumps(
+                {
+                    "stage": model.stage,
+                    "architecture": model.architecture,
+                    "bytes": model.size,
+                    "images": ["N", *model.input_shape],
+                    "logits": ["N", len(model.classes)],
+                    "classes": model.classes,
+                    "fingerprint": model.fingerprint,
+                }
+            )
+        )
 
     def _exists(self) -> bool:
         return self._filepath.is_file()

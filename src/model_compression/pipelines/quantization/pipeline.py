@@ -25,5 +25,6 @@ def create_pipeline() -> Pipeline:
             ],
             ["checkpoint", "precision"],
             name="keep_accuracy",
+            tags="choosing",
         ),
     )

@@ -12,7 +12,7 @@ IMAGES = ("train_images", "validation_images", "normalization")
 
 TEACHING = ("more_teachers", "teacher_answers")
 
-CHOOSE_BEST = Node(select_best, "training_state", "checkpoint", name="select_best")
+CHOOSE_BEST = Node(select_best, "training_state", "checkpoint", name="select_best", tags="choosing")
 
 
 def create_stage(
@@ -44,14 +44,16 @@ def create_stage(
                 [*IMAGES, *given, parameters, "resume_state"],
                 ["training_state", "history"],
                 name="train",
+                tags="training",
             ),
             choose,
-            Node(export, "checkpoint", "onnx", name="export"),
+            Node(export, "checkpoint", "onnx", name="export", tags="exporting"),
             Node(
                 evaluate,
                 ["checkpoint", "onnx", "test_images", "history"],
                 ["predictions", "evaluation", "classification_report", "confusion_matrix"],
                 name="evaluate",
+                tags="evaluating",
             ),
         ],
         namespace=namespace,

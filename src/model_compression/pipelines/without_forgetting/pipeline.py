@@ -45,7 +45,8 @@ def create_pipeline() -> Pipeline:
                 "without_forgetting.comparison",
                 name="compare_old_and_new",
             ),
-        ]
+        ],
+        tags="without_forgetting",
     )
 
 
