@@ -9,6 +9,7 @@ from model_compression.datasets.json_folder import JsonFolderDataset
 from model_compression.datasets.json_record import JsonRecordDataset
 from model_compression.datasets.normalization import NormalizationDataset
 from model_compression.datasets.onnx_model import OnnxModelDataset
+from model_compression.datasets.optional import OptionalDataset
 from model_compression.datasets.training_state import TrainingStateDataset
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "JsonRecordDataset",
     "NormalizationDataset",
     "OnnxModelDataset",
+    "OptionalDataset",
     "TrainingStateDataset",
 ]

@@ -1,11 +1,11 @@
-"""The trade-off: accuracy against what it costs, with the stages drawn as a path.
+"""The trade-off: accuracy against what it costs, with the Pareto front and the stages' path.
 
 Knows the comparison table and the latencies; nothing of how either was measured.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -13,17 +13,9 @@ import plotly.graph_objects as go
 from model_compression.reporting import units
 from model_compression.reporting.figures.canvas import canvas, label, not_measured
 from model_compression.reporting.figures.labels import Mark, add_labels
+from model_compression.reporting.figures.ticks import logarithmic_ticks, margins
 from model_compression.reporting.palette import LIGHT, stage_colours, stage_symbols
 from model_compression.reporting.readings import latency_of, require_columns, scalar, words
-
-_SERIES = (
-    (1.0,),
-    (1.0, 3.0),
-    (1.0, 2.0, 5.0),
-    (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0),
-    # A twentieth of a decade apart at most, so that the narrowest axis has three of them.
-    tuple(1 + step / 10 for step in range(90)),
-)
 
 
 class _Point(NamedTuple):
@@ -60,6 +52,32 @@ def accuracy_against_size(
         canvas(title, x_title="File size, logarithmic"),
         what="File size",
         in_words=units.size,
+    )
+
+
+def accuracy_against_macs(comparison: pd.DataFrame) -> go.Figure:
+    """Accuracy with its 95 % interval against multiply-accumulates on a logarithmic axis.
+
+    Args:
+        comparison: As ``comparison_table`` builds it, or read from ``comparison.csv``.
+
+    Raises:
+        ValueError: If the table lacks a column.
+    """
+    require_columns(comparison, ("macs",), "comparison")
+    costs = {
+        str(row["stage"]): (cost := scalar(row["macs"]), cost, cost)
+        for _, row in comparison.iterrows()
+    }
+    return _tradeoff(
+        _points(comparison, costs),
+        canvas(
+            "Accuracy against computation",
+            x_title="MACs for one image, logarithmic",
+        ),
+        what="Multiply-accumulates",
+        in_words=lambda value: f"{units.quantity(value)} MACs",
+        in_short=units.quantity,
     )
 
 
@@ -119,14 +137,33 @@ def _points(
     return points
 
 
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[bool]:
+    """Whether each point is on the Pareto front: no other is as good in both and better in one.
+
+    Args:
+        points: Cost, which is better the lower, and accuracy.
+    """
+    return [
+        not any(
+            other_cost <= cost and other_gain >= gain and (other_cost, other_gain) != (cost, gain)
+            for other_cost, other_gain in points
+        )
+        for cost, gain in points
+    ]
+
+
 def _tradeoff(
-    points: Sequence[_Point], figure: go.Figure, what: str, in_words: Callable[[float], str]
+    points: Sequence[_Point],
+    figure: go.Figure,
+    what: str,
+    in_words: Callable[[float], str],
+    in_short: Callable[[float], str] | None = None,
 ) -> go.Figure:
     if not points:
         return not_measured(figure, what)
     colours = stage_colours(point.stage for point in points)
     symbols = stage_symbols(point.stage for point in points)
-    x_range = _margins([cost for point in points for cost in (point.cost_low, point.cost_high)])
+    x_range = margins([cost for point in points for cost in (point.cost_low, point.cost_high)])
     y_range = _room([limit for point in points for limit in (point.low, point.high)])
     figure.add_scatter(
         x=[point.cost for point in points],
@@ -136,8 +173,15 @@ def _tradeoff(
         hoverinfo="skip",
         name="path",
     )
-    for point in points:
-        _add_point(figure, point, colours[point.stage], symbols[point.stage], in_words)
+    front = pareto_front([(point.cost, point.accuracy) for point in points])
+    for point, filled in zip(points, front, strict=True):
+        marker = {
+            "color": colours[point.stage] if filled else LIGHT.paper,
+            "symbol": symbols[point.stage],
+            "size": 11,
+            "line": {"color": colours[point.stage], "width": 2},
+        }
+        _add_point(figure, point, marker, in_words)
 
     add_labels(
         figure,
@@ -149,22 +193,26 @@ def _tradeoff(
         y_range,
         lines=[[(math.log10(point.cost), point.accuracy) for point in points]],
     )
-    ticks = _ticks(10 ** x_range[0], 10 ** x_range[1])
+    ticks = logarithmic_ticks(*x_range)
     figure.update_xaxes(
-        type="log", tickangle=0, tickvals=ticks, ticktext=[in_words(tick) for tick in ticks]
+        type="log",
+        tickangle=0,
+        tickvals=ticks,
+        ticktext=[(in_short or in_words)(tick) for tick in ticks],
     )
     figure.update_yaxes(tickformat=_tick_format(y_range[1] - y_range[0]), nticks=6)
     return figure
 
 
 def _add_point(
-    figure: go.Figure, point: _Point, colour: str, symbol: str, in_words: Callable[[float], str]
+    figure: go.Figure, point: _Point, marker: dict[str, Any], in_words: Callable[[float], str]
 ) -> None:
+    colour = marker["line"]["color"]
     figure.add_scatter(
         x=[point.cost],
         y=[point.accuracy],
         mode="markers",
-        marker={"color": colour, "symbol": symbol, "size": 11},
+        marker=marker,
         error_x={
             "array": [point.cost_high - point.cost],
             "arrayminus": [point.cost - point.cost_low],
@@ -189,40 +237,10 @@ def _add_point(
     )
 
 
-def _margins(costs: Sequence[float]) -> tuple[float, float]:
-    """The logarithmic range of an axis with room for the labels at both ends."""
-    low, high = math.log10(min(costs)), math.log10(max(costs))
-    room = max(0.12 * (high - low), 0.08)
-    return low - room, high + room
-
-
 def _room(accuracies: Sequence[float]) -> tuple[float, float]:
     low, high = min(accuracies), max(accuracies)
     room = max(0.18 * (high - low), 0.002)
     return low - room, high + room
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers between two limits: the coarsest series that gives at least three.
-
-    Of these, only such as are far enough apart that their texts do not touch.
-    """
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    candidates = (
-        [
-            tick
-            for decade in decades
-            for step in series
-            if low <= (tick := step * 10.0**decade) <= high
-        ]
-        for series in _SERIES
-    )
-    ticks = next(ticks for ticks in candidates if len(ticks) >= 3)
-    kept = ticks[:1]
-    for tick in ticks[1:]:
-        if math.log10(tick / kept[-1]) >= math.log10(high / low) / 5:
-            kept.append(tick)
-    return kept
 
 
 def _tick_format(span: float) -> str:

@@ -9,7 +9,8 @@ function draw(figure, dark, width, scale = 1) {
   const plot = figure.querySelector(".plot");
   /* No dragging: on a phone it would catch the finger that scrolls the page. */
   Object.assign(layout, { dragmode: false, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)" });
-  layout.height *= scale;
+  /* A page of paper is 267 mm high, and a chart is never cut: a taller one is drawn denser. */
+  layout.height = Math.min(layout.height * scale, width ? 940 : Infinity);
   plot.style.height = `${layout.height}px`;
   if (width) Object.assign(layout, { width, autosize: false });
   return Plotly.react(plot, data, layout, { displayModeBar: false, responsive: !width });
