@@ -4,6 +4,7 @@ Knows the latency table; nothing of how it was measured.
 """
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import pandas as pd
 from scipy.stats import quantile_test
@@ -63,7 +64,8 @@ def median_interval(values: Collection[float]) -> tuple[float, float]:
     Returns:
         The interval's ends; NaN where there are fewer than six values, which is too few.
     """
-    ends = quantile_test(list(values), p=0.5).confidence_interval(0.95)
+    # The stubs of SciPy take it for a number.
+    ends: Any = quantile_test(list(values), p=0.5).confidence_interval(0.95)
     return float(ends.low), float(ends.high)
 
 
