@@ -24,7 +24,7 @@ def test_studies_of_the_present_networks_are_drawn(run, pruning, bits):
     (section,) = bearing_sections(run.evaluations, pruning, bits)
     assert [chart.figure.layout.title.text for chart in section.blocks] == [
         "<b>Accuracy lost when one layer is pruned</b>",
-        "<b>Accuracy lost when one layer's weights have few bits</b>",
+        "<b>Accuracy lost with one layer in few bits</b>",
     ]
     assert "not shown" not in section.lead
 

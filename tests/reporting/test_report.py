@@ -140,6 +140,12 @@ def test_every_chart_is_described_in_words_and_parses(page):
         go.Figure(figure)
 
 
+def test_titles_of_charts_fit_on_a_phone(page):
+    """Plotly wraps no title; 320 pixels hold some forty letters of it."""
+    titles = [figure["layout"]["title"]["text"] for figure in page.figures]
+    assert all(len(re.sub("<[^>]+>", "", title)) <= 42 for title in titles), titles
+
+
 def test_sections_can_be_reached_by_their_address(page):
     ids = [a["id"] for t, a in page.elements if t == "section"]
     links = [a["href"] for t, a in page.elements if t == "a"]
