@@ -1,6 +1,7 @@
 """The whole flow on a few hundred images: what it leaves behind, and what it does not do twice."""
 
 import hashlib
+import html
 import json
 import logging
 import re
@@ -12,6 +13,7 @@ import numpy as np
 import onnxruntime
 import pandas as pd
 import pytest
+from huggingface_hub import ModelCard
 from kedro.io import DatasetError
 from kedro.validation.exceptions import ParameterValidationError
 
@@ -19,6 +21,7 @@ from model_compression.images import read_image_set
 from model_compression.models import CheckpointError
 from model_compression.pipeline_registry import register_pipelines
 from model_compression.pipelines.stage.nodes import select_best
+from model_compression.reporting.model_card import markdown
 from model_compression.training import read_training_state
 
 STAGES = ("teacher", "student", "pruned", "quantized")
@@ -100,6 +103,30 @@ def test_comparison_has_the_promised_columns_and_a_row_a_stage(compressed):
 def test_report_needs_no_network(compressed):
     report = (compressed / "data" / "smoke" / "08_reporting" / "report.html").read_text()
     assert not re.search(r"<(script|link|img|iframe)[^>]+(src|href)=[\"']?(https?:)?//", report)
+
+
+def test_report_and_card_speak_of_the_recommended_file_in_the_recommendations_words(compressed):
+    folder = compressed / "data" / "smoke" / "08_reporting"
+    recommended = json.loads((folder / "recommendation.json").read_text())
+    advice = f"Ship the {recommended['stage']} file. {recommended['reason']}"
+    report = html.unescape((folder / "report.html").read_text())
+    assert f'<p class="advice">{advice}</p>' in report
+    card = ModelCard.load(folder / "model_card.md")
+    judged = evaluation(compressed, recommended["stage"])
+    assert markdown(advice) in card.text
+    assert card.data.model_name == f"{judged['architecture']} {recommended['stage']}"
+    assert card.data.eval_results[0].metric_value == judged["accuracy"]
+    assert judged["fingerprint"] in card.text
+
+
+def test_an_evaluation_names_the_images_and_parameters_it_comes_from(compressed):
+    found = [evaluation(compressed, stage)["fingerprints"] for stage in STAGES]
+    for name in ("train", "validation", "test"):
+        images = read_image_set(compressed / "data" / "smoke" / "05_model_input" / name)
+        assert {each[f"{name}_images"] for each in found} == {images.fingerprint}
+    assert len({each["parameters"] for each in found}) == len(STAGES)
+    report = (compressed / "data" / "smoke" / "08_reporting" / "report.html").read_text()
+    assert all(value in report for each in found for value in each.values())
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -124,21 +124,34 @@ def test_sensitivities_of_another_network_are_refused(student, tiny_images):
         allocate_ratios(*images, table, channels(), PARAMETERS)
 
 
-def test_the_table_comes_back_from_its_file_as_it_was(tmp_path):
-    """Layers may be called by numbers, and the loss of a broken network is no number."""
+def test_a_table_says_which_network_it_is_of(student, tiny_images):
+    table = scan(tiny_images, tiny_images, student, channels(), PARAMETERS)
+    assert set(table["network"]) == {student.fingerprint}
+
+
+@pytest.mark.parametrize("study", ["pruning_sensitivity", "quantization_sensitivity"])
+def test_the_table_comes_back_from_its_file_as_it_was(tmp_path, study):
+    """Layers and networks may be called by numbers; the loss of a broken network is none."""
     entry = yaml.safe_load((CONF / "base" / "catalog_08_reporting.yml").read_text())
-    settings = entry["pruning_sensitivity.table"] | {"filepath": str(tmp_path / "table.csv")}
-    dataset = AbstractDataset.from_config("table", settings)
+    path = {"filepath": str(tmp_path / "table.csv")}
+    dataset = AbstractDataset.from_config("table", entry[f"{study}.table"] | path)
+    settings = entry[f"{study}.known_table"]
+    assert settings["dataset"]["filepath"] == entry[f"{study}.table"]["filepath"]
+    settings["dataset"] |= path
+    known = AbstractDataset.from_config("known", settings)
+    assert known.load() is None
     table = pd.DataFrame(
         {
             "layer": ["0", "1.10", "nan", ""],
             "removed": [1 / 3, 0.5, 0.1, 0.2],
             "loss": [0.1, float("nan"), 0.3, 0.4],
             "loss_increase": [0.0, float("nan"), 0.2, 0.3],
+            "network": ["12345678901234567890123456789012", "1e5", "nan", ""],
         }
     )
     dataset.save(table)
     pd.testing.assert_frame_equal(dataset.load(), table)
+    pd.testing.assert_frame_equal(known.load(), table)
 
 
 def test_the_map_has_a_row_a_layer(student, tiny_images):

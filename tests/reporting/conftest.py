@@ -121,7 +121,13 @@ def make_run() -> SimpleNamespace:
             "packed_bytes": 290_400,
             "training_seconds": 742.0,
             "epochs": 40,
-            "paired": {"only_teacher": 312, "only_stage": 152, "p_value": 9.1e-14},
+            "paired": {
+                "only_teacher": 312,
+                "only_stage": 152,
+                "p_value": 9.1e-14,
+                "difference_low": -0.0202,
+                "difference_high": -0.0118,
+            },
         },
         "pruned": {
             "architecture": "resnet8",
@@ -132,7 +138,13 @@ def make_run() -> SimpleNamespace:
             "packed_bytes": 150_020,
             "training_seconds": 301.0,
             "epochs": 20,
-            "paired": {"only_teacher": 371, "only_stage": 144, "p_value": 3.2e-24},
+            "paired": {
+                "only_teacher": 371,
+                "only_stage": 144,
+                "p_value": 3.2e-24,
+                "difference_low": -0.0271,
+                "difference_high": -0.0183,
+            },
         },
         "quantized": {
             "architecture": "resnet8",
@@ -147,7 +159,13 @@ def make_run() -> SimpleNamespace:
             "fused_layers": 10,
             "top1_agreement": 0.9991,
             "max_logit_difference": 0.19,
-            "paired": {"only_teacher": 380, "only_stage": 143, "p_value": 1.0e-25},
+            "paired": {
+                "only_teacher": 380,
+                "only_stage": 143,
+                "p_value": 1.0e-25,
+                "difference_low": -0.0282,
+                "difference_high": -0.0192,
+            },
         },
     }
     medians = dict(

@@ -11,15 +11,18 @@ from hypothesis import strategies as st
 
 from model_compression.reporting import (
     accuracy_against_latency,
+    accuracy_against_macs,
     accuracy_against_size,
     comparison_table,
     confusion_figure,
+    latency_distribution,
     recall_by_class,
     sensitivity_heatmap,
     training_curves,
 )
 from model_compression.reporting.figures.axes import round_ticks
 from model_compression.reporting.figures.labels import Mark, place_labels
+from model_compression.reporting.figures.tradeoff import pareto_front
 from model_compression.reporting.palette import DARK, LIGHT, stage_colours, stage_symbols
 
 
@@ -133,15 +136,63 @@ def test_an_axis_has_a_few_round_ticks_within_its_limits(low, span):
     assert all(10**low <= tick <= 10 ** (low + span) for tick in ticks)
 
 
-def test_curves_mark_the_best_validation_epoch(run):
-    figure = training_curves(run.histories)
+def test_curves_mark_the_epoch_that_was_kept(run):
     rows = run.histories["teacher"]
-    best = max(rows, key=lambda row: row["validation_accuracy"])
-    mark = named(figure, "teacher, best epoch")
-    assert (mark.x[0], mark.y[0]) == (best["epoch"], best["validation_accuracy"])
-    assert texts(figure) == list(run.histories)
-    loss = named(training_curves(run.histories, "loss"), "teacher, best epoch")
-    assert loss.y[0] == min(row["validation_loss"] for row in rows)
+    lowest = min(rows, key=lambda row: row["validation_loss"])
+    for measure in ("accuracy", "loss"):
+        figure = training_curves(run.histories, measure)
+        mark = named(figure, "teacher, kept epoch")
+        # By the loss also where accuracies are drawn: that is how a stage chooses.
+        assert mark.x[0] == lowest["epoch"]
+        assert mark.y[0] == lowest[f"validation_{measure}"]
+        told = named(training_curves(run.histories, measure, {"teacher": 7}), mark.name)
+        assert (told.x[0], told.y[0]) == (7, rows[6][f"validation_{measure}"])
+    assert texts(training_curves(run.histories)) == list(run.histories)
+
+
+def test_an_epoch_of_the_highest_accuracy_is_not_marked_for_it():
+    rows = [
+        {"epoch": 1, "validation_loss": 0.4, "validation_accuracy": 0.93},
+        {"epoch": 2, "validation_loss": 0.3, "validation_accuracy": 0.92},
+    ]
+    assert named(training_curves({"teacher": rows}), "teacher, kept epoch").x[0] == 2
+    unknown = training_curves({"teacher": rows}, kept={"teacher": math.nan})
+    assert named(unknown, "teacher, kept epoch").x[0] == 2
+
+
+def test_marks_are_filled_on_the_pareto_front_alone(comparison):
+    comparison["macs"] = [40, 10, 5, 5]
+    fills = {
+        trace.name: trace.marker.color
+        for trace in accuracy_against_macs(comparison).data
+        if trace.mode == "markers"
+    }
+    hollow = {stage for stage, colour in fills.items() if colour == LIGHT.paper}
+    # As cheap as the pruned one and less accurate.
+    assert hollow == {"quantized"}
+
+
+@given(st.lists(st.tuples(st.integers(1, 5), st.integers(0, 5)), max_size=6))
+def test_a_point_is_on_the_front_unless_another_is_as_good_in_both_and_better_in_one(points):
+    for (cost, gain), kept in zip(points, pareto_front(points), strict=True):
+        beaten = any((c < cost and g >= gain) or (c <= cost and g > gain) for c, g in points)
+        assert kept is not beaten
+
+
+def test_the_spread_shows_every_turn_against_its_own_stages_median(run):
+    figure = latency_distribution(run.latency, list(run.evaluations), 64)
+    for stage in run.evaluations:
+        rows = run.latency[(run.latency["stage"] == stage) & (run.latency["batch_size"] == 64)]
+        times = rows.sort_values("repeat")["latency_ms"]
+        box = named(figure, stage)
+        assert list(box.x) == pytest.approx(list(times / times.median()))
+        assert (box.boxpoints, box.quartilemethod) == ("all", "linear")
+    names = [name.replace("\u00a0", " ") for name in figure.layout.yaxis.categoryarray]
+    assert names[-1].startswith("teacher<br>25.")
+    assert names[-1].endswith(" ms")
+    assert texts(latency_distribution(run.latency.iloc[:0], ["teacher"])) == [
+        "Latency not measured"
+    ]
 
 
 def test_losses_of_different_objectives_are_not_compared(run):

@@ -14,6 +14,7 @@ from model_compression.reporting.figures.class_changes import class_changes_figu
 from model_compression.reporting.figures.corruptions import corruption_figure, severity_heatmap
 from model_compression.reporting.figures.reliability import reliability_figure
 from model_compression.reporting.generalisation import generalisation_section
+from model_compression.reporting.recommendation import recommend
 from model_compression.reporting.units import MISSING, SPACE
 
 CLASSES = ("bag", "coat", "shirt")
@@ -189,7 +190,8 @@ def test_each_disagreement_says_who_is_right(measured):
 def test_the_chapter_is_part_of_the_page_and_its_pictures_are_inside(measured, run):
     section = generalisation_section(**vars(measured))
     page = render_report(
-        run.evaluations, run.histories, run.latency, run.confusions, run.provenance,
+        run.evaluations, run.histories, run.latency, run.confusions,
+        recommend(run.evaluations, run.latency), run.provenance,
         more_sections=[section],
     )  # fmt: skip
     assert '<section id="generalisation">' in page
@@ -202,7 +204,8 @@ def test_hostile_class_names_stay_text(measured, run):
     measured.changes["class"] = list(measured.classes)
     section = generalisation_section(**vars(measured))
     page = render_report(
-        run.evaluations, run.histories, run.latency, run.confusions, run.provenance,
+        run.evaluations, run.histories, run.latency, run.confusions,
+        recommend(run.evaluations, run.latency), run.provenance,
         more_sections=[section],
     )  # fmt: skip
     assert "<script>alert" not in page

@@ -34,6 +34,26 @@ def test_provenance_has_versions_machine_and_fingerprints():
     evaluations = {"teacher": {"fingerprint": "aa"}, "quantized": {"fingerprint": "bb"}}
     facts = gather_provenance(evaluations, "my-images")
     assert facts["data"] == "my-images"
-    assert facts["fingerprints"] == {"teacher": "aa", "quantized": "bb"}
+    assert facts["fingerprints_of_stages"] == {"teacher": "aa", "quantized": "bb"}
+    # Stages of an earlier version have not recorded those of their images and parameters.
+    assert not {"fingerprints_of_images", "fingerprints_of_parameters"} & set(facts)
     assert {"Python", "torch", "onnxruntime"} <= facts["versions"].keys()
     assert processor() in facts["machine"]
+
+
+def test_images_have_one_fingerprint_each_and_stages_that_saw_others_are_named():
+    seen = {"train_images": "t1", "validation_images": "v1", "test_images": "e1"}
+    evaluations = {
+        "teacher": {"fingerprint": "a", "fingerprints": {"parameters": "p1", **seen}},
+        "student": {"fingerprint": "b", "fingerprints": {"parameters": "p2", **seen}},
+        "pruned": {"fingerprint": "c", "fingerprints": {**seen, "train_images": "t2"}},
+    }
+    facts = gather_provenance(evaluations, "x", latency="50 turns")
+    assert facts["fingerprints_of_images"] == {
+        "training images of teacher, student": "t1",
+        "training images of pruned": "t2",
+        "validation images": "v1",
+        "test images": "e1",
+    }
+    assert facts["fingerprints_of_parameters"] == {"teacher": "p1", "student": "p2"}
+    assert facts["latency"] == "50 turns"

@@ -3,7 +3,7 @@ import json
 import pandas as pd
 import pytest
 
-from model_compression.reporting.recommendation import recommend
+from model_compression.reporting.recommendation import Recommendation, recommend
 from model_compression.reporting.units import SPACE
 
 
@@ -89,3 +89,13 @@ def test_what_is_stored_is_plain(run):
     stored = json.loads(json.dumps(recommend(run.evaluations, run.latency).as_json()))
     assert stored["file_bytes"] == 46_720
     assert SPACE not in stored["reason"]
+
+
+def test_what_was_stored_is_said_again_in_the_same_words(run):
+    for key in ("accuracy", "file_bytes"):
+        chosen = slow(run, 2)
+        stored = json.loads(json.dumps(chosen.as_json()))
+        again = Recommendation.from_json(stored)
+        assert again.as_json() == stored
+        assert again.advice == chosen.advice.replace(SPACE, " ")
+        run.evaluations["pruned"][key] = None

@@ -5,13 +5,14 @@ from html.parser import HTMLParser
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
-from plotly.offline import get_plotlyjs
+from plotly.offline import get_plotlyjs_version
 
 from model_compression.reporting import (
     Cell,
     Chart,
     Code,
     Facts,
+    Gallery,
     Section,
     Table,
     render_report,
@@ -20,7 +21,8 @@ from model_compression.reporting import (
 from model_compression.reporting.chapters import comparison_in_words, reproduction_section
 from model_compression.reporting.comparison import comparison_table
 from model_compression.reporting.details import details_section
-from model_compression.reporting.page import render_page
+from model_compression.reporting.page import TRACES, plotly_js, render_page
+from model_compression.reporting.recommendation import recommend
 from model_compression.reporting.units import MISSING, SPACE
 
 
@@ -56,8 +58,19 @@ class Page(HTMLParser):
 
 def render(run, **options):
     return render_report(
-        run.evaluations, run.histories, run.latency, run.confusions, run.provenance, **options
+        run.evaluations,
+        run.histories,
+        run.latency,
+        run.confusions,
+        recommend(run.evaluations, run.latency),
+        run.provenance,
+        **options,
     )
+
+
+def words_of(run):
+    table = comparison_table(run.evaluations, run.latency)
+    return comparison_in_words(table, run.evaluations, "quantized")
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +83,24 @@ def page(document):
     return Page(document)
 
 
-def test_plotly_is_inside_exactly_once(document):
-    assert document.count("* plotly.js v") == get_plotlyjs().count("* plotly.js v") == 1
+def test_plotly_is_inside_exactly_once_in_the_version_that_wrote_the_figures(document):
+    assert re.findall(r"plotly\.js \(cartesian - minified\) v([\d.]+)", document) == [
+        get_plotlyjs_version()
+    ]
+
+
+def test_the_embedded_plotly_draws_what_the_page_says_it_does():
+    assert set(re.findall(r'moduleType:"trace",name:"(\w+)"', plotly_js())) == TRACES
+
+
+def test_a_chart_that_the_embedded_plotly_cannot_draw_is_refused():
+    chart = Chart(go.Figure(go.Scattergl(x=[1], y=[1])), "Points")
+    with pytest.raises(ValueError, match=r"not \['scattergl'\] as in the chart 'Points'"):
+        render_page("t", [Section("a", "A", blocks=(Gallery((chart,)),))], summary="s")
+
+
+def test_a_report_is_small_enough_to_be_sent(document):
+    assert len(document.encode()) < 2_000_000
 
 
 def test_nothing_is_loaded_from_anywhere(document, page):
@@ -91,21 +120,45 @@ def test_the_verdict_is_what_one_reads_first(page):
     text = page.text.replace(SPACE, " ")
     assert text.index("The quantized resnet8 is 23.6") < text.index("Comparison")
     assert ("h1", {}) in page.elements
+    advice = text.index("Ship the quantized file.")
+    assert text.index("McNemar") < advice < text.index("Comparison")
+
+
+def test_verdict_and_key_figures_are_those_of_the_file_to_ship(run):
+    run.latency.loc[run.latency["stage"] == "quantized", "latency_ms"] *= 10
+    text = Page(render(run)).text.replace(SPACE, " ")
+    assert "The pruned resnet8 is 6.65\u00d7 smaller than the teacher" in text
+    assert "1.10 MB \u2192 166 kB" in text
+    assert "resnet8, recommended" in text
 
 
 def test_every_chart_is_described_in_words_and_parses(page):
     plots = [a for _, a in page.elements if a.get("class") == "plot"]
-    assert len(plots) == len(page.figures) == 9
+    assert len(plots) == len(page.figures) == 13
     assert all(len(a["aria-label"]) > 20 for a in plots)
     for figure in page.figures:
         go.Figure(figure)
+
+
+def test_titles_of_charts_fit_on_a_phone(page):
+    """Plotly wraps no title; 320 pixels hold some forty letters of it."""
+    titles = [figure["layout"]["title"]["text"] for figure in page.figures]
+    assert all(len(re.sub("<[^>]+>", "", title)) <= 42 for title in titles), titles
 
 
 def test_sections_can_be_reached_by_their_address(page):
     ids = [a["id"] for t, a in page.elements if t == "section"]
     links = [a["href"] for t, a in page.elements if t == "a"]
     assert links == [f"#{name}" for name in ids]
-    assert ids == ["comparison", "trade-off", "training", "classes", "details", "reproduction"]
+    assert ids == [
+        "comparison",
+        "trade-off",
+        "latency",
+        "training",
+        "classes",
+        "details",
+        "reproduction",
+    ]
 
 
 def test_the_page_is_made_for_phones_for_the_dark_and_for_paper(document, page):
@@ -116,6 +169,16 @@ def test_the_page_is_made_for_phones_for_the_dark_and_for_paper(document, page):
     assert "@media print" in document
     cells = [a for t, a in page.elements if t == "td" and a.get("data-name") == "Accuracy"]
     assert len(cells) == 4
+
+
+def test_every_table_scrolls_in_its_own_box_or_becomes_cards(page):
+    """A table that was wider than a phone would otherwise take the whole page with it."""
+    boxes = {"table wide", "table stacked"}
+    around = None
+    for tag, attributes in page.elements:
+        if tag == "div":
+            around = attributes.get("class")
+        assert tag != "table" or around in boxes
 
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -171,7 +234,7 @@ def test_parts_without_data_are_left_out(run):
     run.evaluations = {"teacher": run.evaluations["teacher"]}
     page = Page(render(run))
     ids = [a["id"] for t, a in page.elements if t == "section"]
-    assert ids == ["comparison", "trade-off", "details", "reproduction"]
+    assert ids == ["comparison", "trade-off", "latency", "details", "reproduction"]
     assert not any(a.get("class") == "key" for _, a in page.elements)
     assert "nothing to compare yet" in page.text
 
@@ -191,7 +254,7 @@ def test_unknown_numbers_are_no_key_figures(run):
 
 
 def test_the_comparison_reads_in_words(run):
-    table = comparison_in_words(comparison_table(run.evaluations, run.latency))
+    table = words_of(run)
     teacher, *_, quantized = ([c.text.replace(SPACE, " ") for c in row] for row in table.rows)
     assert teacher[:4] == ["teacher", "94.30%", "reference", "1.10 MB"]
     assert quantized[:7] == [
@@ -199,12 +262,21 @@ def test_the_comparison_reads_in_words(run):
     ]  # fmt: skip
     assert [cell.detail for cell in table.rows[0]][3] == ""
     assert table.rows[-1][3].detail == "23.6\u00d7 smaller"
+    assert [row[0].detail for row in table.rows] == [
+        "resnet20", "resnet8", "resnet8", "resnet8, recommended",
+    ]  # fmt: skip
+    assert [row[2].detail for row in table.rows] == [
+        "",
+        "\u22122.02 to \u22121.18",
+        "\u22122.71 to \u22121.83",
+        "\u22122.82 to \u22121.92",
+    ]
 
 
 def test_a_better_and_slower_stage_reads_that_way(run):
     run.evaluations["student"] |= {"accuracy": 0.949, "file_bytes": 1_102_340}
     run.latency.loc[run.latency["stage"] == "student", "latency_ms"] *= 10
-    row = comparison_in_words(comparison_table(run.evaluations, run.latency)).rows[1]
+    row = words_of(run).rows[1]
     assert row[2].text == f"+0.60{SPACE}pp"
     assert row[3].detail == "same size"
     assert row[7].detail.endswith("slower")
@@ -212,7 +284,7 @@ def test_a_better_and_slower_stage_reads_that_way(run):
 
 def test_many_zeros_are_shown_and_chance_zeros_are_not(run):
     run.evaluations["pruned"]["nonzero_parameters"] = 8_000
-    rows = comparison_in_words(comparison_table(run.evaluations, run.latency)).rows
+    rows = words_of(run).rows
     assert rows[2][5].detail == "8.00k not zero"
     assert rows[3][5].detail == ""
 

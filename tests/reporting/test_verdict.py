@@ -1,4 +1,5 @@
 import math
+import re
 
 import pytest
 from hypothesis import given
@@ -14,7 +15,7 @@ def plain(text):
 
 def judge(run, **changes):
     run.evaluations["quantized"] |= changes
-    return verdict(run.evaluations, run.latency)
+    return verdict(run.evaluations, run.latency, "quantized")
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def latency(sample):
 
 
 def test_the_verdict_says_what_was_gained_in_numbers_with_units(run):
-    gain = plain(verdict(run.evaluations, run.latency).gain)
+    gain = plain(verdict(run.evaluations, run.latency, "quantized").gain)
     assert gain.startswith(
         "The quantized resnet8 is 23.6\u00d7 smaller than the teacher (46.7 kB instead of 1.10 MB)"
         " and classifies one image 7.3"
@@ -42,23 +43,36 @@ def test_the_verdict_says_what_was_gained_in_numbers_with_units(run):
     assert gain.endswith("\u00b5s).")
 
 
-def test_the_summary_is_gain_cost_and_what_to_ship(run):
-    judged = verdict(run.evaluations, run.latency)
-    assert judged.summary == f"{judged.gain} {judged.cost} {judged.advice}"
-    assert judged.advice.startswith("Ship the quantized file. ")
+def test_the_summary_is_two_sentences_gain_and_cost(run):
+    judged = verdict(run.evaluations, run.latency, "quantized")
+    assert judged.summary == f"{judged.gain} {judged.cost}"
+    # A point that ends a sentence is followed by a capital; none within a number is.
+    assert len(re.findall(r"\. [A-Z]", judged.summary)) == 1
 
 
-def test_a_last_stage_that_is_slower_is_not_advised(run, latency):
-    run.latency = latency((0.08, 4), (0.06, 3), (0.02, 2), (0.035, 1))
-    advice = plain(verdict(run.evaluations, run.latency).advice)
-    assert advice.startswith("Ship the pruned file. For one image, the quantized one is 1.7")
-    assert "slower here" in advice
+def test_the_verdict_is_on_the_stage_that_is_asked_for(run):
+    judged = verdict(run.evaluations, run.latency, "pruned")
+    assert plain(judged.gain).startswith("The pruned resnet8 is 6.65\u00d7 smaller")
+    assert "(166 kB instead of 1.10 MB)" in plain(judged.gain)
+    assert "It gets 92.0% of the 10,000 test images right, 2.30" in plain(judged.cost)
+
+
+def test_a_stage_that_was_not_evaluated_is_refused(run):
+    with pytest.raises(ValueError, match=r"is to be on smaller, but only \['teacher'"):
+        verdict(run.evaluations, run.latency, "smaller")
+
+
+def test_where_the_teacher_is_to_be_shipped_nothing_was_gained(run):
+    judged = verdict(run.evaluations, run.latency, "teacher")
+    assert judged.gain == "Nothing was gained that is worth shipping in the teacher's place."
+    assert judged.cost.startswith("It gets 94.3% of the test images right")
 
 
 def test_a_significant_loss_is_called_a_loss(run):
     assert plain(judge(run).cost) == (
         "It gets 91.9% of the 10,000 test images right, 2.40 percentage points below the "
-        "teacher's 94.3%: a loss that chance does not explain (McNemar p < 0.001)."
+        "teacher's 94.3%: a loss that chance does not explain (95% interval \u22122.82 to "
+        "\u22121.92 pp, McNemar p < 0.001)."
     )
 
 
@@ -169,11 +183,12 @@ def test_nothing_is_warned_of_where_nothing_is_wrong(run):
 
 def test_a_teacher_alone_is_not_compared(run):
     run.evaluations = {"teacher": run.evaluations["teacher"]}
-    judged = verdict(run.evaluations, run.latency)
+    judged = verdict(run.evaluations, run.latency, "teacher")
     assert judged.gain == "Only the teacher has been evaluated, so there is nothing to compare yet."
     assert judged.cost == "It gets 94.3% of the test images right (95% interval 93.8\u201394.8%)."
     run.evaluations["teacher"]["accuracy"] = None
-    assert verdict(run.evaluations, run.latency).cost == "Its accuracy was not measured."
+    judged = verdict(run.evaluations, run.latency, "teacher")
+    assert judged.cost == "Its accuracy was not measured."
 
 
 numbers = st.one_of(st.none(), st.just(math.nan), st.floats(0, 1))
@@ -187,7 +202,7 @@ def test_whatever_is_stored_the_verdict_is_two_sentences_without_nan(
         "teacher": {"accuracy": 0.9, "file_bytes": 1000},
         "student": {"accuracy": accuracy, "file_bytes": file_bytes, "paired": {"p_value": p}},
     }
-    judged = verdict(evaluations, sample.latency({("teacher", 1): 1.0}))
+    judged = verdict(evaluations, sample.latency({("teacher", 1): 1.0}), "student")
     for sentence in (judged.gain, judged.cost):
         assert sentence.endswith(".")
         assert "nan" not in sentence

@@ -10,6 +10,7 @@ from model_compression.datasets.json_record import JsonRecordDataset
 from model_compression.datasets.normalization import NormalizationDataset
 from model_compression.datasets.onnx_model import OnnxModelDataset
 from model_compression.datasets.onnx_model_folder import OnnxModelFolderDataset
+from model_compression.datasets.optional import OptionalDataset
 from model_compression.datasets.training_state import TrainingStateDataset
 from model_compression.datasets.training_state_folder import TrainingStateFolderDataset
 
@@ -24,6 +25,7 @@ __all__ = [
     "NormalizationDataset",
     "OnnxModelDataset",
     "OnnxModelFolderDataset",
+    "OptionalDataset",
     "TrainingStateDataset",
     "TrainingStateFolderDataset",
 ]

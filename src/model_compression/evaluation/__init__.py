@@ -13,7 +13,7 @@ from model_compression.evaluation.cost import count_macs, count_parameters
 from model_compression.evaluation.inference import Score, predict_logits, score
 from model_compression.evaluation.intervals import difference_interval, wilson_interval
 from model_compression.evaluation.modes import device_of, evaluating
-from model_compression.evaluation.paired import PairedResult, mcnemar_test
+from model_compression.evaluation.paired import PairedResult, mcnemar_test, paired_interval
 from model_compression.evaluation.robustness import (
     accuracy_by_corruption,
     accuracy_under_corruptions,
@@ -42,6 +42,7 @@ __all__ = [
     "mcnemar_test",
     "mean_corruption_accuracy",
     "mean_corruption_error",
+    "paired_interval",
     "predict_logits",
     "reliability_table",
     "score",

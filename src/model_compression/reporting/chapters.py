@@ -14,13 +14,21 @@ from model_compression.reporting import units
 from model_compression.reporting.comparison import COLUMNS
 from model_compression.reporting.figures import (
     accuracy_against_latency,
+    accuracy_against_macs,
     accuracy_against_size,
     confusion_figure,
     recall_by_class,
     training_curves,
 )
 from model_compression.reporting.figures.curves import History
-from model_compression.reporting.readings import reference_stage, scalar, text, words
+from model_compression.reporting.readings import (
+    Evaluation,
+    number,
+    reference_stage,
+    scalar,
+    text,
+    words,
+)
 from model_compression.reporting.sections import (
     Block,
     Cell,
@@ -35,20 +43,29 @@ from model_compression.reporting.sections import (
 _NUMBERS = [column for column, kind in COLUMNS.items() if kind != "str"]
 
 
-def comparison_section(comparison: pd.DataFrame) -> Section:
+def comparison_section(
+    comparison: pd.DataFrame, evaluations: Mapping[str, Evaluation], recommended: str
+) -> Section:
     """The comparison of all stages.
 
     Args:
         comparison: As ``comparison_table`` builds it.
+        evaluations: By stage, as in ``evaluation.json``.
+        recommended: The stage whose file is to be shipped.
     """
-    return Section("comparison", "Comparison", blocks=(comparison_in_words(comparison),))
+    table = comparison_in_words(comparison, evaluations, recommended)
+    return Section("comparison", "Comparison", blocks=(table,))
 
 
-def comparison_in_words(comparison: pd.DataFrame) -> Table:
+def comparison_in_words(
+    comparison: pd.DataFrame, evaluations: Mapping[str, Evaluation], recommended: str
+) -> Table:
     """The comparison table in words and units.
 
     Args:
         comparison: As ``comparison_table`` builds it.
+        evaluations: By stage; ``paired`` in them holds the interval of the difference.
+        recommended: The stage that is marked as the one to ship.
     """
     stages = [str(stage) for stage in comparison["stage"]]
     reference = reference_stage(stages)
@@ -64,12 +81,14 @@ def comparison_in_words(comparison: pd.DataFrame) -> Table:
             value |= {"size_ratio": math.nan, "speedup_batch1": math.nan}
         rows.append(
             (
-                Cell(stage, detail=words(row["architecture"]), stage=stage),
+                Cell(stage, detail=_origin(row, stage == recommended), stage=stage),
                 Cell(
                     units.percent(value["accuracy"], 2),
                     detail=units.interval(value["accuracy_low"], value["accuracy_high"]),
                 ),
-                Cell("reference" if stage == reference else units.points(-value["accuracy_drop"])),
+                Cell("reference")
+                if stage == reference
+                else Cell(units.points(-value["accuracy_drop"]), _difference(evaluations[stage])),
                 Cell(
                     units.size(value["file_bytes"]),
                     _against(value["size_ratio"], more="smaller", less="larger", same="same size"),
@@ -100,10 +119,12 @@ def comparison_in_words(comparison: pd.DataFrame) -> Table:
         ),
         rows=tuple(rows),
         caption=(
-            "Accuracy is measured on the test images with a 95% Wilson interval below it; pp are "
-            "percentage points. File: bytes of the ONNX file, 1 kB = 1000 bytes; packed: after "
-            "entropy coding, as a download. MACs: multiply-accumulates for one image. The last two "
-            "columns are median times for a batch of that many images."
+            "Accuracy is the share of the test images that are classified rightly, with a 95% "
+            f"Wilson interval below it. Against {reference}: in percentage points (pp), with the "
+            "95% interval of the difference on the same images (Agresti and Min). File: bytes of "
+            "the ONNX file, 1 kB = 1000 bytes; packed: after entropy coding, as a download. MACs: "
+            "multiply-accumulates for one image. The last two columns are median times for a "
+            "batch of that many images."
         ),
         stacked=True,
     )
@@ -115,8 +136,10 @@ def tradeoff_section(comparison: pd.DataFrame, latency: pd.DataFrame) -> Section
     return Section(
         "trade-off",
         "What accuracy costs",
-        "Further left is smaller or faster, further up is more accurate. Bars are 95% intervals "
-        "of the accuracy and quartiles of the time; the dotted line follows the stages.",
+        "Further left is smaller or faster, further up is more accurate. Filled marks are on the "
+        "Pareto front: no other stage is as good in both and better in one; hollow ones are not. "
+        "Bars are 95% intervals of the accuracy and quartiles of the time, which the front does "
+        "not consider; the dotted line follows the stages.",
         (
             Gallery(
                 (
@@ -128,27 +151,46 @@ def tradeoff_section(comparison: pd.DataFrame, latency: pd.DataFrame) -> Section
                         accuracy_against_latency(comparison, latency),
                         f"Accuracy against latency, from {path}; numbers in the table above.",
                     ),
+                    Chart(
+                        accuracy_against_latency(comparison, latency, 64),
+                        f"Accuracy against the time of a batch of 64, from {path}; numbers in the "
+                        "table above.",
+                    ),
+                    Chart(
+                        accuracy_against_macs(comparison),
+                        f"Accuracy against multiply-accumulates, from {path}; numbers in the "
+                        "table above.",
+                    ),
                 )
             ),
         ),
     )
 
 
-def training_section(histories: Mapping[str, History]) -> Section:
-    """The training curves."""
+def training_section(
+    histories: Mapping[str, History], evaluations: Mapping[str, Evaluation]
+) -> Section:
+    """The training curves.
+
+    Args:
+        histories: By stage.
+        evaluations: By stage; ``best_epoch`` in them is the epoch whose network was kept.
+    """
     stages = ", ".join(histories)
+    kept = {stage: number(each, "best_epoch") for stage, each in evaluations.items()}
     return Section(
         "training",
         "How they learned",
-        "Solid: validation images. Dotted: training images, as augmented. The mark is the best "
-        "epoch; the steep first epochs are left out. Training losses are not shown: each stage has "
-        "its own objective.",
+        "Solid: validation images. Dotted: training images, as augmented. The mark is the "
+        "epoch that was kept, by its validation loss; the steep first epochs are left out. "
+        "Training losses are not shown: each stage has its own objective.",
         (
             Gallery(
                 (
-                    Chart(training_curves(histories), f"Accuracy by epoch of {stages}."),
+                    Chart(training_curves(histories, kept=kept), f"Accuracy by epoch of {stages}."),
                     Chart(
-                        training_curves(histories, "loss"), f"Validation loss by epoch of {stages}."
+                        training_curves(histories, "loss", kept),
+                        f"Validation loss by epoch of {stages}.",
                     ),
                 )
             ),
@@ -183,7 +225,7 @@ def classes_section(confusions: Mapping[str, pd.DataFrame]) -> Section:
 
 
 def reproduction_section(provenance: Mapping[str, Any]) -> Section:
-    """How to get the same numbers again.
+    """How to get the same results again.
 
     Args:
         provenance: ``command`` becomes text to copy; mappings (``versions``, ``fingerprints``)
@@ -205,7 +247,29 @@ def reproduction_section(provenance: Mapping[str, Any]) -> Section:
         for key, value in rest.items()
         if isinstance(value, Mapping)
     )
-    return Section("reproduction", "How to reproduce", blocks=tuple(blocks))
+    return Section(
+        "reproduction",
+        "How to reproduce",
+        "This command made the report, at this commit and with these versions; where it ran some "
+        "pipelines only, the other stages were there before. Parameters and images are the same "
+        "where their fingerprints are; a stage's own covers both and the stages before it. Times "
+        "are of this machine."
+        if blocks
+        else "",
+        tuple(blocks),
+    )
+
+
+def _origin(row: "pd.Series[Any]", is_recommended: bool) -> str:
+    parts = [words(row["architecture"]), "recommended" if is_recommended else ""]
+    return ", ".join(part for part in parts if part)
+
+
+def _difference(evaluation: Evaluation) -> str:
+    low, high = (number(evaluation, "paired", f"difference_{end}") for end in ("low", "high"))
+    if math.isnan(low) or math.isnan(high):
+        return ""
+    return units.points_range(low, high).removesuffix(f"{units.SPACE}pp")
 
 
 def _against(ratio: float, *, more: str, less: str, same: str) -> str:

@@ -70,6 +70,11 @@ def _chance(evaluation: Evaluation) -> str:
     return units.MISSING if math.isnan(p) else units.p_value(p)
 
 
+def _interval(evaluation: Evaluation) -> str:
+    ends = (number(evaluation, "paired", f"difference_{end}") for end in ("low", "high"))
+    return units.points_range(*ends)
+
+
 def _layers(evaluation: Evaluation) -> str:
     fused, quantizable = (number(evaluation, key) for key in ("fused_layers", "quantizable_layers"))
     if math.isnan(fused) or math.isnan(quantizable):
@@ -87,6 +92,7 @@ _LINES = (
     _Line("Log loss", "of the true class, in nats", _number("log_loss", _decimal)),
     _Line("Only teacher right", "test images", _paired("only_teacher")),
     _Line("Only stage right", "test images", _paired("only_stage")),
+    _Line("Difference", "to teacher, 95% interval", _interval),
     _Line("McNemar test", "chance of that among equals", _chance),
     _Line("Layers in int8", "of those that could be", _layers),
     _Line(
@@ -101,6 +107,7 @@ _LINES = (
     ),
     _Line("Runtime", "", _text("runtime")),
     _Line("Epochs", "", _number("epochs", units.exact)),
+    _Line("Epoch kept", "by its validation loss", _number("best_epoch", units.exact)),
     _Line("Training time", "", _number("training_seconds", units.duration)),
     _Line("Fingerprint", "its first digits", _fingerprint),
 )

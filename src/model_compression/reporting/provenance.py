@@ -22,19 +22,30 @@ PACKAGES = (
     "onnx",
     "onnxruntime",
     "kedro",
+    "plotly",
 )
 
+_FINGERPRINTS = {
+    "train_images": "training images",
+    "validation_images": "validation images",
+    "test_images": "test images",
+}
+"""What a stage's evaluation calls the images, and what people call them."""
 
-def gather_provenance(evaluations: Mapping[str, Evaluation], data: str) -> dict[str, Any]:
+
+def gather_provenance(
+    evaluations: Mapping[str, Evaluation], data: str, **facts_of_the_run: str
+) -> dict[str, Any]:
     """What the report's last section needs.
 
     Args:
         evaluations: By stage; their fingerprints cover data, parameters and sources.
         data: The images' name.
+        facts_of_the_run: What else is worth saying of it, such as how latency was measured.
 
     Returns:
-        ``data``, ``command``, ``created``, ``commit``, ``machine``, ``versions``, ``fingerprints``.
-        What cannot be found out is left out.
+        ``data``, ``command``, ``created``, ``commit``, ``machine``, the facts, ``versions``, and
+        the fingerprints of images, parameters and stages. What cannot be found out is left out.
     """
     facts: dict[str, Any] = {
         "data": data,
@@ -42,8 +53,15 @@ def gather_provenance(evaluations: Mapping[str, Evaluation], data: str) -> dict[
         "created": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "commit": commit(Path.cwd()),
         "machine": f"{processor()}, {platform.system()}",
+        **facts_of_the_run,
         "versions": {"Python": platform.python_version()} | _versions(),
-        "fingerprints": {
+        "fingerprints_of_images": _images(evaluations),
+        "fingerprints_of_parameters": {
+            stage: found
+            for stage, evaluation in evaluations.items()
+            if (found := _fingerprint(evaluation, "parameters"))
+        },
+        "fingerprints_of_stages": {
             stage: text(evaluation, "fingerprint") for stage, evaluation in evaluations.items()
         },
     }
@@ -73,6 +91,23 @@ def processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def _images(evaluations: Mapping[str, Evaluation]) -> dict[str, str]:
+    """By set of images its fingerprint, with the stages where they differ in it."""
+    found: dict[str, str] = {}
+    for key, name in _FINGERPRINTS.items():
+        of: dict[str, list[str]] = {}
+        for stage, evaluation in evaluations.items():
+            if value := _fingerprint(evaluation, key):
+                of.setdefault(value, []).append(stage)
+        for value, stages in of.items():
+            found[name if len(of) == 1 else f"{name} of {', '.join(stages)}"] = value
+    return found
+
+
+def _fingerprint(evaluation: Evaluation, key: str) -> str:
+    return text(evaluation.get("fingerprints") or {}, key)
 
 
 def _git(folder: Path, *arguments: str) -> str:

@@ -6,7 +6,7 @@ Knows evaluations and latencies; where the files lie is the catalog's business.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 
@@ -28,6 +28,18 @@ class Recommendation:
     file_bytes: float
     latency_ms_batch1: float
     latency_ms_batch64: float
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        """The recommendation that ``as_json`` stored, so that all say it in the same words."""
+        return cls(
+            stage=str(stored["stage"]),
+            reason=str(stored["reason"]),
+            accuracy=number(stored, "accuracy"),
+            file_bytes=number(stored, "file_bytes"),
+            latency_ms_batch1=number(stored, "latency_ms_batch1"),
+            latency_ms_batch64=number(stored, "latency_ms_batch64"),
+        )
 
     @property
     def advice(self) -> str:

@@ -28,7 +28,9 @@ from model_compression.reporting.readings import (
     reference_stage,
     text,
 )
+from model_compression.reporting.recommendation import Recommendation
 from model_compression.reporting.sections import Section
+from model_compression.reporting.timing import timing_section
 from model_compression.reporting.verdict import verdict
 
 
@@ -37,6 +39,7 @@ def render_report(
     histories: Mapping[str, History],
     latency: pd.DataFrame,
     confusions: Mapping[str, pd.DataFrame],
+    recommendation: Recommendation,
     provenance: Mapping[str, Any],
     *,
     title: str = "Model compression report",
@@ -49,6 +52,7 @@ def render_report(
         histories: By stage: rows with ``epoch`` and the training and validation values.
         latency: Columns ``stage, batch_size, repeat, latency_ms``.
         confusions: By stage: counts, the true classes as index, the predicted ones as columns.
+        recommendation: The file to ship, which the verdict is about.
         provenance: How to get the numbers again: ``command``, ``created``, and mappings such as
             ``versions`` and ``fingerprints``.
         title: The document's title.
@@ -58,33 +62,37 @@ def render_report(
         ValueError: If there is no stage, or a table is not as described.
     """
     comparison = comparison_table(evaluations, latency)
-    judged = verdict(evaluations, latency)
+    judged = verdict(evaluations, latency, recommendation.stage)
     return render_page(
         title,
         [
-            comparison_section(comparison),
+            comparison_section(comparison, evaluations, recommendation.stage),
             tradeoff_section(comparison, latency),
-            *([training_section(histories)] if histories else []),
+            *([timing_section(latency, list(evaluations))] if len(latency) else []),
+            *([training_section(histories, evaluations)] if histories else []),
             *([classes_section(confusions)] if confusions else []),
             *more_sections,
             details_section(evaluations),
             reproduction_section(provenance),
         ],
         summary=judged.summary,
-        key_figures=_key_figures(evaluations, latency),
+        advice=recommendation.advice,
+        key_figures=_key_figures(evaluations, latency, recommendation.stage),
         warnings=judged.warnings,
         facts=[fact for key in ("data", "created") if (fact := text(provenance, key))],
         stages=list(evaluations),
     )
 
 
-def _key_figures(evaluations: Mapping[str, Evaluation], latency: pd.DataFrame) -> list[KeyFigure]:
-    reference, final = reference_stage(evaluations), list(evaluations)[-1]
-    if reference == final:
+def _key_figures(
+    evaluations: Mapping[str, Evaluation], latency: pd.DataFrame, shipped: str
+) -> list[KeyFigure]:
+    reference = reference_stage(evaluations)
+    if reference == shipped:
         return []
-    first, last = evaluations[reference], evaluations[final]
+    first, last = evaluations[reference], evaluations[shipped]
     drop = number(first, "accuracy") - number(last, "accuracy")
-    was, now = (median_latency(latency, stage, 1) for stage in (reference, final))
+    was, now = (median_latency(latency, stage, 1) for stage in (reference, shipped))
     before, after = units.latencies([was, now])
     figures = [
         KeyFigure(

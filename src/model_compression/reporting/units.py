@@ -45,6 +45,13 @@ def points(difference: float) -> str:
     return f"{sign}{unsigned_points(difference)}{SPACE}pp"
 
 
+def points_range(low: float, high: float) -> str:
+    """Two signed differences of shares as a range in percentage points, the unit once."""
+    if math.isnan(low) or math.isnan(high):
+        return MISSING
+    return f"{points(low).removesuffix(f'{SPACE}pp')} to {points(high)}"
+
+
 def unsigned_points(difference: float) -> str:
     """The size of a difference of two shares in percentage points, without sign and unit."""
     if math.isnan(difference):

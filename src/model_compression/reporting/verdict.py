@@ -1,6 +1,7 @@
-"""The verdict: what compression gained, what it cost and what to ship, with a few warnings.
+"""The verdict on one file: what compression gained and what it cost, with a few warnings.
 
-Knows evaluations and latencies; says only what they carry, and says what is missing.
+Knows evaluations and latencies; says only what they carry, and says what is missing. Which file to
+judge is the recommendation's business.
 """
 
 import math
@@ -19,7 +20,6 @@ from model_compression.reporting.readings import (
     reference_stage,
     text,
 )
-from model_compression.reporting.recommendation import recommend
 
 SIGNIFICANCE = 0.05
 # A file that answers one image in a thousand otherwise than the module it came from deserves a
@@ -38,60 +38,65 @@ class Verdict:
     """The sentence on accuracy, with its significance."""
     warnings: tuple[str, ...] = ()
     """What must not be overlooked, a sentence or two each."""
-    advice: str = ""
-    """Which file to ship and why; empty where there is no choice."""
 
     @property
     def summary(self) -> str:
-        """The sentences, without the warnings."""
-        return " ".join(part for part in (self.gain, self.cost, self.advice) if part)
+        """The two sentences."""
+        return f"{self.gain} {self.cost}"
 
 
-def verdict(evaluations: Mapping[str, Evaluation], latency: pd.DataFrame) -> Verdict:
-    """Judges the last stage against the teacher, and every stage against the one before it.
+def verdict(evaluations: Mapping[str, Evaluation], latency: pd.DataFrame, stage: str) -> Verdict:
+    """Judges a stage against the teacher, and warns where any stage does not do what it promises.
 
     Args:
         evaluations: By stage, in their order, as in ``evaluation.json``.
         latency: Columns ``stage, batch_size, repeat, latency_ms``.
+        stage: The one to judge: the recommended one.
 
     Raises:
-        ValueError: If there is no stage, or the latency table lacks a column.
+        ValueError: If there is no stage or not this one, or the latency table lacks a column.
     """
     teacher = reference_stage(evaluations)
-    final = list(evaluations)[-1]
+    if stage not in evaluations:
+        raise ValueError(
+            f"The verdict is to be on {stage}, but only {list(evaluations)} were evaluated: run "
+            "the pipeline reporting again."
+        )
     warnings = tuple(
         warning
-        for before, stage in pairwise(evaluations)
-        for warning in _speed_warning(evaluations, latency, before, stage)
+        for before, after in pairwise(evaluations)
+        for warning in _speed_warning(evaluations, latency, before, after)
     ) + tuple(
         warning
-        for stage, evaluation in evaluations.items()
+        for each, evaluation in evaluations.items()
         for warning in (
-            *_proof_warnings(stage, evaluation),
-            *_guard_notes(stage, evaluation),
-            *_batch_notes(stage, evaluation),
+            *_proof_warnings(each, evaluation),
+            *_guard_notes(each, evaluation),
+            *_batch_notes(each, evaluation),
         )
     )
-    if final == teacher:
+    if stage == teacher:
+        alone = len(evaluations) == 1
         return Verdict(
-            gain=f"Only the {teacher} has been evaluated, so there is nothing to compare yet.",
+            gain=f"Only the {teacher} has been evaluated, so there is nothing to compare yet."
+            if alone
+            else f"Nothing was gained that is worth shipping in the {teacher}'s place.",
             cost=_own_accuracy(evaluations[teacher]),
             warnings=warnings,
         )
     return Verdict(
-        gain=_gain(evaluations, latency, teacher, final),
-        cost=_cost(evaluations, teacher, final),
+        gain=_gain(evaluations, latency, teacher, stage),
+        cost=_cost(evaluations, teacher, stage),
         warnings=warnings,
-        advice=recommend(evaluations, latency).advice,
     )
 
 
 def _gain(
-    evaluations: Mapping[str, Evaluation], latency: pd.DataFrame, teacher: str, final: str
+    evaluations: Mapping[str, Evaluation], latency: pd.DataFrame, teacher: str, judged: str
 ) -> str:
-    architecture = text(evaluations[final], "architecture")
-    subject = f"The {final} {architecture}".rstrip()
-    was, now = (number(evaluations[stage], "file_bytes") for stage in (teacher, final))
+    architecture = text(evaluations[judged], "architecture")
+    subject = f"The {judged} {architecture}".rstrip()
+    was, now = (number(evaluations[stage], "file_bytes") for stage in (teacher, judged))
     shrunk = ratio(was, now)
     if math.isnan(shrunk):
         file = f"{subject} has no measured file size to compare with the {teacher}'s"
@@ -100,7 +105,7 @@ def _gain(
         file = (
             f"{subject} is {change} the {teacher} ({units.size(now)} instead of {units.size(was)})"
         )
-    speed = pace(latency, teacher, final, 1)
+    speed = pace(latency, teacher, judged, 1)
     if speed is None:
         return f"{file}; its latency was not measured."
     same_way = speed.change == AS_FAST or (shrunk > 1) == (speed.gain > 1)
@@ -108,32 +113,43 @@ def _gain(
     return f"{file} {joint} classifies one image {speed.change} ({speed.evidence})."
 
 
-def _cost(evaluations: Mapping[str, Evaluation], teacher: str, final: str) -> str:
-    now, was = (number(evaluations[stage], "accuracy") for stage in (final, teacher))
+def _cost(evaluations: Mapping[str, Evaluation], teacher: str, judged: str) -> str:
+    now, was = (number(evaluations[stage], "accuracy") for stage in (judged, teacher))
     if math.isnan(now) or math.isnan(was):
         return f"Its accuracy cannot be compared with the {teacher}'s: one of the two is missing."
-    images = number(evaluations[final], "images")
+    images = number(evaluations[judged], "images")
     tested = "the test images" if math.isnan(images) else f"the {units.exact(images)} test images"
     digits = _digits(now, was)
     subject = f"It gets {units.percent(now, digits)} of {tested} right"
-    p = number(evaluations[final], "paired", "p_value")
+    p = number(evaluations[judged], "paired", "p_value")
     if now == was:
-        chance = "" if math.isnan(p) else f" (McNemar {units.p_value(p)})"
-        return f"{subject}, exactly as many as the {teacher}{chance}."
+        evidence = _evidence(evaluations[judged], p)
+        return f"{subject}, exactly as many as the {teacher}{evidence and f' ({evidence})'}."
     word = "below" if now < was else "above"
     change = (
         f"{units.unsigned_points(was - now)} percentage points {word} the {teacher}'s "
         f"{units.percent(was, digits)}"
     )
-    return f"{subject}, {change}{_significance(p, 'loss' if now < was else 'gain')}."
-
-
-def _significance(p: float, kind: str) -> str:
     if math.isnan(p):
-        return "; whether that is more than chance was not tested"
-    if p < SIGNIFICANCE:
-        return f": a {kind} that chance does not explain (McNemar {units.p_value(p)})"
-    return f": a difference that this test set cannot tell from chance (McNemar {units.p_value(p)})"
+        return f"{subject}, {change}; whether that is more than chance was not tested."
+    kind = "loss" if now < was else "gain"
+    judgement = (
+        f"a {kind} that chance does not explain"
+        if p < SIGNIFICANCE
+        else "a difference that this test set cannot tell from chance"
+    )
+    return f"{subject}, {change}: {judgement} ({_evidence(evaluations[judged], p)})."
+
+
+def _evidence(evaluation: Evaluation, p: float) -> str:
+    """The interval of the difference and the test of it, as far as there are any."""
+    ends = [number(evaluation, "paired", key) for key in ("difference_low", "difference_high")]
+    parts = []
+    if not any(map(math.isnan, ends)):
+        parts.append(f"95% interval {units.points_range(*ends)}")
+    if not math.isnan(p):
+        parts.append(f"McNemar {units.p_value(p)}")
+    return ", ".join(parts)
 
 
 def _own_accuracy(evaluation: Evaluation) -> str:

@@ -49,7 +49,10 @@ def scan(
     pruning: PruningParameters,
     parameters: SensitivityParameters,
 ) -> pd.DataFrame:
-    """The student without a share of one layer, for every layer and ratio; a row each."""
+    """The student without a share of one layer, for every layer and ratio; a row each.
+
+    ``network`` is the student's fingerprint, so that a table tells which one it is of.
+    """
     bench = _bench(student, train_images, validation_images, pruning, parameters)
     rows: list[Sensitivity] = []
     for row in measure_sensitivity(bench.cuts, parameters.ratios, bench.score):
@@ -57,7 +60,7 @@ def scan(
             place = bench.cuts.layers.index(row.layer) + 1
             logger.info("%s: layer %d of %d", row.layer, place, len(bench.cuts.layers))
         rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).assign(network=student.fingerprint)
 
 
 def allocate_ratios(

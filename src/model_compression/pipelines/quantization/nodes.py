@@ -83,19 +83,20 @@ def train_quantized(
     masked = pruned.details.get("masked", [])
     teachers = choose_teachers(teacher, more_teachers, parameters.more_teachers)
     details: dict[str, Any] = {"quantization": settings.model_dump(mode="json")}
+    start = new_checkpoint(
+        "quantized",
+        spec,
+        parameters,
+        train_images,
+        validation_images,
+        normalization,
+        *teachers,
+        pruned,
+    )
     start = replace(
-        new_checkpoint(
-            "quantized",
-            spec,
-            parameters,
-            train_images,
-            validation_images,
-            normalization,
-            *teachers,
-            pruned,
-        ),
+        start,
         graph="qat",
-        details=details | ({"masked": masked} if masked else {}),
+        details=start.details | details | ({"masked": masked} if masked else {}),
     )
     if isinstance(settings, PostTrainingSettings):
         state = without_training(

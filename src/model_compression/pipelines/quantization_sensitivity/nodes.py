@@ -30,10 +30,13 @@ _FINEST = 0.125
 def scan(
     validation_images: ImageSet, pruned: Checkpoint, parameters: BitSensitivityParameters
 ) -> pd.DataFrame:
-    """The network with one layer's weights in few bits, for every layer; a row each."""
+    """The network with one layer's weights in few bits, for every layer; a row each.
+
+    ``network`` is the pruned one's fingerprint, so that a table tells which one it is of.
+    """
     bench = BitBench(pruned.build(), pruned.spec.input_shape)
     rows = measure_bits(bench, parameters.bits, _judge(validation_images, pruned, parameters))
-    return pd.DataFrame(list(rows))
+    return pd.DataFrame(list(rows)).assign(network=pruned.fingerprint)
 
 
 def assign_bits(

@@ -1,5 +1,6 @@
 """The stages, compared: latency, table, recommended file, figures, report, model card."""
 
+import math
 from typing import Any
 
 import pandas as pd
@@ -14,10 +15,11 @@ from model_compression.deployment import (
 )
 from model_compression.deployment.latency import Runtime, measure_runtimes
 from model_compression.deployment.openvino_runtime import OpenVinoClassifier
-from model_compression.evaluation import mcnemar_test
+from model_compression.evaluation import mcnemar_test, paired_interval
 from model_compression.images import DataParameters, ImageSet
 from model_compression.pipelines.reporting.parameters import ReportingParameters
-from model_compression.reporting.recommendation import recommend
+from model_compression.reporting.bearing import bearing_sections
+from model_compression.reporting.recommendation import Recommendation, recommend
 from model_compression.reporting.runtimes import (
     REFERENCE_RUNTIME,
     RUNTIME_COLUMNS,
@@ -83,7 +85,10 @@ def compare_with_teacher(
     predictions: dict[str, pd.DataFrame],
     models: dict[str, OnnxModel],
 ) -> dict[str, dict[str, Any]]:
-    """Adds to each evaluation McNemar's exact test against the first stage, the teacher.
+    """Adds to each evaluation how it differs from the first stage's, the teacher's.
+
+    The images that only one of the two gets right, the 95 % interval of the difference (the stage's
+    accuracy minus the teacher's), and McNemar's exact test.
 
     Raises:
         ValueError: If a file is not the one that was evaluated.
@@ -102,10 +107,13 @@ def compare_with_teacher(
     judged = {teacher: evaluations[teacher]}
     for stage in others:
         result = mcnemar_test(correct[teacher], correct[stage])
+        low, high = paired_interval(result.only_a, result.only_b, len(correct[stage]))
         judged[stage] = evaluations[stage] | {
             "paired": {
                 "only_teacher": result.only_a,
                 "only_stage": result.only_b,
+                "difference_low": low,
+                "difference_high": high,
                 "p_value": result.p_value,
             }
         }
@@ -121,13 +129,16 @@ def draw(
     comparison: pd.DataFrame,
     latency: pd.DataFrame,
     histories: dict[str, list[dict[str, float]]],
+    evaluations: dict[str, dict[str, Any]],
     confusions: dict[str, pd.DataFrame],
-) -> tuple[Figure, Figure, Figure, Figure]:
-    """Accuracy against size, against latency, the training curves, and the recall by class."""
+) -> tuple[Figure, Figure, Figure, Figure, Figure]:
+    """Accuracy against size and against latency, latency, training curves, recall by class."""
+    kept = {stage: each.get("best_epoch", math.nan) for stage, each in evaluations.items()}
     return (
         reporting.accuracy_against_size(comparison),
         reporting.accuracy_against_latency(comparison, latency),
-        reporting.training_curves(histories),
+        reporting.latency_distribution(latency, list(evaluations)),
+        reporting.training_curves(histories, kept=kept),
         reporting.recall_by_class(confusions),
     )
 
@@ -139,6 +150,9 @@ def write_report(
     confusions: dict[str, pd.DataFrame],
     runtimes: pd.DataFrame,
     generalisation: reporting.Section,
+    recommendation: dict[str, Any],
+    pruning_sensitivity: pd.DataFrame | None,
+    quantization_sensitivity: pd.DataFrame | None,
     data: DataParameters,
     parameters: ReportingParameters,
 ) -> str:
@@ -148,9 +162,14 @@ def write_report(
         histories,
         latency,
         confusions,
-        reporting.gather_provenance(evaluations, parameters.data_name or data.name),
+        Recommendation.from_json(recommendation),
+        _provenance(evaluations, data, parameters),
         title=parameters.title,
-        more_sections=[generalisation, *([] if runtimes.empty else [runtimes_section(runtimes)])],
+        more_sections=[
+            generalisation,
+            *bearing_sections(evaluations, pruning_sensitivity, quantization_sensitivity),
+            *([] if runtimes.empty else [runtimes_section(runtimes)]),
+        ],
     )
 
 
@@ -158,16 +177,33 @@ def write_model_card(
     evaluations: dict[str, dict[str, Any]],
     latency: pd.DataFrame,
     models: dict[str, OnnxModel],
+    recommendation: dict[str, Any],
     data: DataParameters,
     parameters: ReportingParameters,
 ) -> str:
-    """The card of the last stage's file."""
-    *_, shipped = models.values()
+    """The card of the recommended file."""
+    chosen = Recommendation.from_json(recommendation)
+    shipped = models[chosen.stage]
     return reporting.render_model_card(
         evaluations,
         latency,
+        chosen,
         classes=shipped.classes,
         input_shape=shipped.input_shape,
-        provenance=reporting.gather_provenance(evaluations, parameters.data_name or data.name),
+        provenance=_provenance(evaluations, data, parameters),
         licence=parameters.licence,
+        dataset_id=parameters.dataset_id,
+    )
+
+
+def _provenance(
+    evaluations: dict[str, dict[str, Any]], data: DataParameters, parameters: ReportingParameters
+) -> dict[str, Any]:
+    threads = {0: "as many threads as the runtime likes", 1: "1 thread"}.get(
+        parameters.threads, f"{parameters.threads} threads"
+    )
+    return reporting.gather_provenance(
+        evaluations,
+        parameters.data_name or data.name,
+        latency=f"{parameters.repeats} interleaved turns of each file, {threads}",
     )

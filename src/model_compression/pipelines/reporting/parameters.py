@@ -20,6 +20,9 @@ class ReportingParameters(Parameters):
     data_name: str | None = None
     """What the images are called in the report and the model card; null: as their source is."""
     title: Annotated[str, Field(min_length=1)] = "Model compression report"
+    dataset_id: Annotated[str, Field(pattern=r"^[\w.-]+(/[\w.-]+)?$", max_length=96)] | None = None
+    """The images' identifier on the Hugging Face hub, such as ``zalando-datasets/fashion_mnist``,
+    for the model card; null takes their name in the hub's form."""
     licence: str | None = None
     """The model card's licence, as an identifier of the Hugging Face hub; null for none."""
 

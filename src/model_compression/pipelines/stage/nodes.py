@@ -69,7 +69,8 @@ def new_checkpoint(
     """The checkpoint that a stage is going to make, still without weights.
 
     Its fingerprint covers everything that its weights depend on: the parameters, the network, the
-    images and the checkpoints it starts from.
+    images and the checkpoints it starts from. Those of the parameters and images alone are among
+    its details, so that a report can name them.
 
     Raises:
         CheckpointError: If a source was trained on other images than these.
@@ -97,6 +98,13 @@ def new_checkpoint(
         ),
         classes=train.classes,
         normalization=normalization,
+        details={
+            "fingerprints": {
+                "parameters": fingerprint(parameters),
+                "train_images": train.fingerprint,
+                "validation_images": validation.fingerprint,
+            }
+        },
     )
 
 
@@ -206,8 +214,12 @@ def evaluate(
             "accuracy": summarise(alone, test_images.labels, model.classes).accuracy,
             "top1_agreement": compare_logits(alone, logits).top1_agreement,
         }
-    if "guard" in checkpoint.details:
-        evaluation["guard"] = checkpoint.details["guard"]
+    evaluation["fingerprints"] = checkpoint.details.get("fingerprints", {}) | {
+        "test_images": test_images.fingerprint
+    }
+    for key in ("best_epoch", "guard"):
+        if key in checkpoint.details:
+            evaluation[key] = checkpoint.details[key]
     return predictions, evaluation, report, confusion
 
 

@@ -30,7 +30,7 @@ def class_changes_figure(changes: pd.DataFrame) -> go.Figure:
         ValueError: If the table lacks a column.
     """
     require_columns(changes, ("stage", "class", "change", "p_value"), "class changes")
-    figure = canvas("Accuracy of each class against the teacher")
+    figure = canvas("Accuracy by class against the teacher")
     if changes.empty:
         return not_measured(figure, "Changes by class")
     stages = list(dict.fromkeys(changes["stage"]))

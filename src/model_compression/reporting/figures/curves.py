@@ -28,9 +28,11 @@ History = Sequence[Mapping[str, Any]]
 
 
 def training_curves(
-    histories: Mapping[str, History], measure: Literal["accuracy", "loss"] = "accuracy"
+    histories: Mapping[str, History],
+    measure: Literal["accuracy", "loss"] = "accuracy",
+    kept: Mapping[str, float] | None = None,
 ) -> go.Figure:
-    """Validation (solid) and training (dotted) curves of all stages, the best epoch marked.
+    """Validation (solid) and training (dotted) curves of all stages, the epoch kept marked.
 
     The axis leaves out the steep beginning, so that the ends can be told apart.
 
@@ -39,8 +41,10 @@ def training_curves(
     Args:
         histories: By stage; a missing value leaves a gap.
         measure: What to draw.
+        kept: By stage, the epoch whose network its file holds; where it is not known, the one with
+            the lowest validation loss is marked, by which stages choose.
     """
-    title = f"{measure.capitalize()} by epoch"
+    title = "Accuracy by epoch" if measure == "accuracy" else "Validation loss by epoch, in nats"
     figure = canvas(title, x_title="Epoch")
     drawn = {
         stage: rows
@@ -51,7 +55,7 @@ def training_curves(
         return not_measured(figure, f"Validation {measure}")
     colours, symbols = stage_colours(drawn), stage_symbols(drawn)
     in_words = units.percent if measure == "accuracy" else "{:.3f}".format
-    best: dict[str, tuple[float, float]] = {}
+    marked: dict[str, tuple[float, float]] = {}
     for stage, rows in drawn.items():
         epochs = [number(row, "epoch") for row in rows]
         validation = [number(row, f"validation_{measure}") for row in rows]
@@ -62,17 +66,17 @@ def training_curves(
             training = [number(row, "train_accuracy") for row in rows]
             draw(kind="training", values=training)
         draw(kind="validation", values=validation)
-        at = _best(validation, highest=measure == "accuracy")
-        best[stage] = (epochs[at], validation[at])
+        at = _kept(rows, validation, (kept or {}).get(stage, math.nan))
+        marked[stage] = (epochs[at], validation[at])
         figure.add_scatter(
             x=[epochs[at]],
             y=[validation[at]],
             mode="markers",
             marker={"color": colours[stage], "symbol": symbols[stage], "size": 9},
             hoverinfo="skip",
-            name=f"{label(stage)}, best epoch",
+            name=f"{label(stage)}, kept epoch",
         )
-    _add_labels(figure, best, rising=measure == "accuracy")
+    _add_labels(figure, marked, rising=measure == "accuracy")
     figure.update_yaxes(tickformat=".0%" if measure == "accuracy" else ".2f", nticks=6)
     return figure
 
@@ -102,13 +106,18 @@ def _add_line(
     )
 
 
-def _best(values: Sequence[float], *, highest: bool) -> int:
+def _kept(rows: History, values: Sequence[float], epoch: float) -> int:
+    """The row of an epoch, or else of the lowest validation loss, that has a value to mark."""
     known = [index for index, value in enumerate(values) if not math.isnan(value)]
-    return max(known, key=lambda index: values[index] if highest else -values[index])
+    for index in known:
+        if number(rows[index], "epoch") == epoch:
+            return index
+    losses = [number(row, "validation_loss") for row in rows]
+    return min(known, key=lambda index: math.inf if math.isnan(losses[index]) else losses[index])
 
 
 def _add_labels(
-    figure: go.Figure, best: Mapping[str, tuple[float, float]], *, rising: bool
+    figure: go.Figure, marked: Mapping[str, tuple[float, float]], *, rising: bool
 ) -> None:
     lines = [
         [(x, y) for x, y in zip(trace.x, trace.y, strict=True) if y is not None]
@@ -118,7 +127,7 @@ def _add_labels(
     figure.update_xaxes(dtick=1 if epochs <= _FEW_EPOCHS else None)
     add_labels(
         figure,
-        [Mark(stage, x, y, y, y) for stage, (x, y) in best.items()],
+        [Mark(stage, x, y, y, y) for stage, (x, y) in marked.items()],
         (0, 1.04 * epochs),
         _window([y for line in lines for _, y in line], rising=rising),
         lines,

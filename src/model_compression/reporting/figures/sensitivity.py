@@ -15,10 +15,11 @@ from model_compression.reporting.figures.canvas import canvas, label, not_measur
 from model_compression.reporting.palette import LIGHT, stage_colours
 from model_compression.reporting.readings import require_columns
 
-_NUMBERS = "numbers: percentage points of validation accuracy"
+_NUMBERS = "<br>Numbers: pp of validation accuracy"
+"""A line of its own: a phone has no room for both beside each other."""
 _ROW = 22
 """Pixels a layer."""
-_AROUND = 110
+_AROUND = 126
 """Pixels above and below the rows."""
 _WITH_NUMBERS = 16
 """With more columns than this, a cell is too narrow for its number."""
@@ -49,7 +50,7 @@ def sensitivity_heatmap(sensitivity: pd.DataFrame) -> go.Figure:
         _Words(
             stage="pruned",
             title="Accuracy lost when one layer is pruned",
-            x_title=f"Share of the layer that goes; {_NUMBERS}",
+            x_title=f"Share of the layer that goes{_NUMBERS}",
             column=lambda ratio: f"{100 * ratio:g}%",
             cell=lambda removed: f"{units.percent(removed)} of it gone",
         ),
@@ -71,8 +72,8 @@ def bits_heatmap(sensitivity: pd.DataFrame) -> go.Figure:
         sensitivity.assign(column=sensitivity["bits"], removed=sensitivity["bits"]),
         _Words(
             stage="quantized",
-            title="Accuracy lost when one layer's weights have few bits",
-            x_title=f"Bits of the layer's weights; {_NUMBERS}",
+            title="Accuracy lost with one layer in few bits",
+            x_title=f"Bits of the layer's weights{_NUMBERS}",
             column=lambda bits: f"{bits:.0f} bits",
             cell=lambda bits: f"{bits:.0f} bits",
         ),

@@ -1,11 +1,11 @@
-"""The trade-off: accuracy against what it costs, with the stages drawn as a path.
+"""The trade-off: accuracy against what it costs, with the Pareto front and the stages' path.
 
 Knows the comparison table and the latencies; nothing of how either was measured.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -52,6 +52,32 @@ def accuracy_against_size(
         canvas(title, x_title="File size, logarithmic"),
         what="File size",
         in_words=units.size,
+    )
+
+
+def accuracy_against_macs(comparison: pd.DataFrame) -> go.Figure:
+    """Accuracy with its 95 % interval against multiply-accumulates on a logarithmic axis.
+
+    Args:
+        comparison: As ``comparison_table`` builds it, or read from ``comparison.csv``.
+
+    Raises:
+        ValueError: If the table lacks a column.
+    """
+    require_columns(comparison, ("macs",), "comparison")
+    costs = {
+        str(row["stage"]): (cost := scalar(row["macs"]), cost, cost)
+        for _, row in comparison.iterrows()
+    }
+    return _tradeoff(
+        _points(comparison, costs),
+        canvas(
+            "Accuracy against computation",
+            x_title="MACs for one image, logarithmic",
+        ),
+        what="Multiply-accumulates",
+        in_words=lambda value: f"{units.quantity(value)} MACs",
+        in_short=units.quantity,
     )
 
 
@@ -111,8 +137,27 @@ def _points(
     return points
 
 
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[bool]:
+    """Whether each point is on the Pareto front: no other is as good in both and better in one.
+
+    Args:
+        points: Cost, which is better the lower, and accuracy.
+    """
+    return [
+        not any(
+            other_cost <= cost and other_gain >= gain and (other_cost, other_gain) != (cost, gain)
+            for other_cost, other_gain in points
+        )
+        for cost, gain in points
+    ]
+
+
 def _tradeoff(
-    points: Sequence[_Point], figure: go.Figure, what: str, in_words: Callable[[float], str]
+    points: Sequence[_Point],
+    figure: go.Figure,
+    what: str,
+    in_words: Callable[[float], str],
+    in_short: Callable[[float], str] | None = None,
 ) -> go.Figure:
     if not points:
         return not_measured(figure, what)
@@ -128,8 +173,15 @@ def _tradeoff(
         hoverinfo="skip",
         name="path",
     )
-    for point in points:
-        _add_point(figure, point, colours[point.stage], symbols[point.stage], in_words)
+    front = pareto_front([(point.cost, point.accuracy) for point in points])
+    for point, filled in zip(points, front, strict=True):
+        marker = {
+            "color": colours[point.stage] if filled else LIGHT.paper,
+            "symbol": symbols[point.stage],
+            "size": 11,
+            "line": {"color": colours[point.stage], "width": 2},
+        }
+        _add_point(figure, point, marker, in_words)
 
     add_labels(
         figure,
@@ -141,18 +193,19 @@ def _tradeoff(
         y_range,
         lines=[[(math.log10(point.cost), point.accuracy) for point in points]],
     )
-    draw_axes(figure, x_range, y_range, in_words)
+    draw_axes(figure, x_range, y_range, in_short or in_words)
     return figure
 
 
 def _add_point(
-    figure: go.Figure, point: _Point, colour: str, symbol: str, in_words: Callable[[float], str]
+    figure: go.Figure, point: _Point, marker: dict[str, Any], in_words: Callable[[float], str]
 ) -> None:
+    colour = marker["line"]["color"]
     figure.add_scatter(
         x=[point.cost],
         y=[point.accuracy],
         mode="markers",
-        marker={"color": colour, "symbol": symbol, "size": 11},
+        marker=marker,
         error_x={
             "array": [point.cost_high - point.cost],
             "arrayminus": [point.cost - point.cost_low],

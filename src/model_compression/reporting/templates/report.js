@@ -9,10 +9,22 @@ function draw(figure, dark, width, scale = 1) {
   const plot = figure.querySelector(".plot");
   /* No dragging: on a phone it would catch the finger that scrolls the page. */
   Object.assign(layout, { dragmode: false, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)" });
-  layout.height *= scale;
+  /* A page of paper is 267 mm high, and a chart is never cut: a taller one is drawn denser. */
+  layout.height = Math.min(layout.height * scale, width ? 940 : Infinity);
   plot.style.height = `${layout.height}px`;
+  dropCrowdedNumbers(data, width || plot.clientWidth);
   if (width) Object.assign(layout, { width, autosize: false });
   return Plotly.react(plot, data, layout, { displayModeBar: false, responsive: !width });
+}
+
+/* On a phone the numbers of a wide heat map would run into each other; a tap still tells them. */
+function dropCrowdedNumbers(data, width) {
+  const [names, letter] = [110, 6.2];
+  for (const trace of data) {
+    if (trace.type !== "heatmap" || !trace.text) continue;
+    const longest = Math.max(...trace.text.flat().map((text) => `${text}`.length));
+    if (longest * letter > (width - names) / trace.x.length) trace.texttemplate = "";
+  }
 }
 
 function drawAll() {
