@@ -18,7 +18,7 @@ EPOCHS = 3
 # Two cuts, one before the first epoch and one before the last, so that a killed training goes on
 # with a network that is narrower than the one it began with and wider than the one it ends with.
 SCHEDULE = "name=iterative", "steps=3", "end=0.9"
-SECONDS_TO_WAIT = 240
+SECONDS_TO_WAIT = 900  # a busy machine takes ten times as long as an idle one
 
 
 def start(project: Path) -> subprocess.Popen[bytes]:
