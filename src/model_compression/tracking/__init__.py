@@ -1,4 +1,4 @@
-"""What MLflow is told of a ``kedro run``, and how it gets there.
+"""What MLflow is told of a ``kedro run``, how it gets there, and how it is read back.
 
     hook            Kedro's events → tracked_run
     tracked_run     one `kedro run`: its MLflow runs, one a stage, and what was seen in them
@@ -16,6 +16,7 @@
     processes       which process this is, and whether another is still there
     reach           whether a server can be reached
     system_metrics  processor, memory, disk and network during the run
+    reading         earlier runs, read back
 
 Nothing is imported here: the watcher and ``sync-tracking`` take single modules and must stay light.
 """

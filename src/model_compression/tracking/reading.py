@@ -102,7 +102,7 @@ class TrackedExperimentsDataset(AbstractDataset[None, TrackedExperiments]):
     ::
 
         tracked_experiments:
-          type: model_compression.tracking_reading.TrackedExperimentsDataset
+          type: model_compression.tracking.reading.TrackedExperimentsDataset
     """
 
     def __init__(

@@ -1,25 +1,24 @@
 """Runs as they are read back from MLflow: as today's hook writes them, and as older ones did."""
 
-import logging
+import shutil
 from pathlib import Path
 
 import mlflow
 import pytest
 from kedro.io import DataCatalog, DatasetError
 
-from model_compression import tracking_reading
 from model_compression.reporting import RUN_COLUMNS
-from model_compression.tracking_reading import TrackedExperiments
+from model_compression.tracking import reading
+from model_compression.tracking.reading import TrackedExperiments
 
 STARTED = 1_764_000_000_000
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory) -> str:
+def store(empty_store, tmp_path_factory) -> str:
     """An MLflow store with a tracked run, an older one, trials, and runs that did not finish."""
     folder = tmp_path_factory.mktemp("store")
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    uri = f"sqlite:///{shutil.copy(empty_store, folder / 'mlflow.db')}"
     client = mlflow.MlflowClient(uri)
     experiment = client.create_experiment("mine", artifact_location=str(folder))
     client.create_experiment("empty", artifact_location=str(folder))
@@ -133,13 +132,13 @@ def test_a_run_that_only_compares_is_read_by_its_comparison(rows):
 
 
 def test_more_runs_than_fit_on_a_page_are_read_page_by_page(store, rows, monkeypatch):
-    monkeypatch.setattr(tracking_reading, "PAGE", 2)
+    monkeypatch.setattr(reading, "PAGE", 2)
     assert len(TrackedExperiments(store)["mine"]) == len(rows)
 
 
 def test_the_catalog_gives_experiments_by_name_and_refuses_to_write_any(store):
     entry = {
-        "type": "model_compression.tracking_reading.TrackedExperimentsDataset",
+        "type": "model_compression.tracking.reading.TrackedExperimentsDataset",
         "tracking_uri": store,
     }
     catalog = DataCatalog.from_config({"tracked_experiments": entry})
