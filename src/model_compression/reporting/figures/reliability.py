@@ -65,6 +65,7 @@ def reliability_figure(reliabilities: Mapping[str, pd.DataFrame]) -> go.Figure:
                 "symbol": symbols[stage],
                 "size": _SMALLEST + (_LARGEST - _SMALLEST) * np.sqrt(counts / counts.max()),
                 "opacity": 1,
+                "line": {"width": 0},
             },
             error_y={
                 "type": "data",
