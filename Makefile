@@ -39,7 +39,7 @@ imports: install
 	$(BIN)/lint-imports
 
 unit: install
-	$(BIN)/pytest --numprocesses=2 --cov --cov-report=term
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=2 --dist=worksteal --cov --cov-report=term
 
 notebook: smoke
 	KEDRO_ENV=smoke $(BIN)/jupyter-execute --timeout=120 notebooks/*.ipynb

@@ -1,3 +1,10 @@
+import functools
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
 import hypothesis
 import numpy as np
 import pytest
@@ -5,6 +12,35 @@ import torch
 
 from model_compression.images import ImageSet, Normalization
 
+
+def untraced(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, of which coverage sees nothing: what it runs isn't ours.
+
+    Until Python 3.12, coverage is told of every line that Python runs, whose ever it is, and
+    PyTorch's exporters, which are Python throughout, take twice as long for it. The lines of ours
+    that they call are networks' ``forward``, which other tests call.
+    """
+
+    @functools.wraps(function)
+    def call(*args: Any, **options: Any) -> Any:
+        tracer = sys.gettrace()
+        sys.settrace(None)
+        try:
+            return function(*args, **options)
+        finally:
+            sys.settrace(tracer)
+
+    return call
+
+
+# Likewise. A worker, which will need them all, reads them before coverage begins to look.
+BIG = ["kedro_mlflow", "mlflow", "onnxruntime", "onnxscript", "pandas", "plotly", "scipy.stats"]
+if "PYTEST_XDIST_WORKER" in os.environ:
+    for name in [*BIG, "kedro.framework.session", "sklearn.metrics", "torch._dynamo"]:
+        importlib.import_module(name)
+
+torch.export.export = untraced(torch.export.export)
+torch.onnx.export = untraced(torch.onnx.export)
 torch.set_num_threads(1)
 # How long an example takes says more of the machine's other work than of the code.
 hypothesis.settings.register_profile("shared_machine", deadline=None)

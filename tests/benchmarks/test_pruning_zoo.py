@@ -1,7 +1,7 @@
 """A sample of the networks, from families whose channels are shuffled, grouped and attended to."""
 
-import subprocess
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pandas as pd
@@ -11,19 +11,22 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "pruning_zoo.py"
 SAMPLE = ["shufflenet_v2_x0_5", "mobilenet_v3_small", "swin_t"]
 
 
-@pytest.fixture(scope="module")
-def survey(tmp_path_factory):
-    """A function that runs the script on some networks, and a table that it goes on with."""
-    path = tmp_path_factory.mktemp("zoo") / "zoo.csv"
+@pytest.fixture
+def survey(tmp_path, monkeypatch, capsys):
+    """A function that runs the script on some networks, and a table that it goes on with.
+
+    It runs in this process, and starts those of the networks itself.
+    """
+    path = tmp_path / "zoo.csv"
+    spec = spec_from_file_location("pruning_zoo", SCRIPT)
+    script = module_from_spec(spec)
+    spec.loader.exec_module(script)
 
     def run(names: list[str]) -> tuple[pd.DataFrame, str]:
-        done = subprocess.run(
-            [sys.executable, SCRIPT, f"--only={','.join(names)}", f"--table={path}", "--repeats=2"],
-            capture_output=True,
-            check=True,
-            text=True,
-        )
-        return pd.read_csv(path).set_index("network"), done.stdout
+        options = [f"--only={','.join(names)}", f"--table={path}", "--repeats=2"]
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *options])
+        script.main()
+        return pd.read_csv(path).set_index("network"), capsys.readouterr().out
 
     return run
 
