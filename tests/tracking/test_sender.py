@@ -149,7 +149,10 @@ def test_aliases_stay_when_a_run_fails(uri, client, header, models, images, tmp_
     model, path = models["teacher"]
     run.log_model(None, model, path, "shipped")
     run.log_figures("teacher", {"accuracy": 0.9}, run.images_among(["test_images"]))
+    run.log_figures("teacher", {"accuracy": 0.1})  # on corrupted images, say
     run.recommend("teacher")
     run.end("FAILED")
     assert client.get_registered_model("shipped").aliases == {}
+    (version,) = client.search_model_versions("name='shipped'")
+    assert version.tags["accuracy"] == "0.9"
     assert runs_of(client)[0][0].info.status == "FAILED"

@@ -190,7 +190,7 @@ class TrackedRun:
         Args:
             stage: The stage. Numbers of one that has no run of its own here are the whole run's.
             values: Numbers, nested or not; what is no number is left out.
-            images: What they were measured on.
+            images: What they were measured on; without, a version gets no tags.
             conditions: Tags for the version: under which its latency was measured.
             place: The step, in the whole run.
         """
@@ -206,13 +206,11 @@ class TrackedRun:
             ]
             scope.metrics.update(numbers)
         self._log(scope.key, fresh, model, images)
-        if model is not None and model.registered_name is not None:
-            tags = figures(numbers) | dict(conditions or {})
-            if images is not None:
-                tags[MEASURED_ON] = images.digest
-                self._measured_on[model.registered_name] = images.digest
-            if conditions:
-                self._conditions = dict(conditions)
+        # Versions are compared by their tags, so these must say of which images they are.
+        if model is not None and model.registered_name is not None and images is not None:
+            self._measured_on[model.registered_name] = images.digest
+            self._conditions = dict(conditions or self._conditions)
+            tags = {**figures(numbers), **(conditions or {}), MEASURED_ON: images.digest}
             self._recorder.record(TagVersion(model=model.model, tags=tags))
 
     def log_comparison(
