@@ -69,14 +69,9 @@ def test_every_table_plot_and_metric_of_the_run_has_a_preview(graph_api):
 
 def test_whatever_is_kept_on_disk_has_a_layer(graph_api):
     data = [node for node in graph_api("main")["nodes"] if node["type"] == "data"]
-    assert {node["name"] for node in data if not node["layer"]} == {
-        "confusions",
-        "evaluations",
-        "histories",
-        "judged_evaluations",
-        "onnx_by_stage",
-        "predictions_by_stage",
-    }
+    lost = [node for node in data if not node["layer"]]
+    assert len(lost) < len(data) / 2
+    assert [node["name"] for node in lost if graph_api(f"nodes/{node['id']}").get("filepath")] == []
 
 
 @pytest.mark.parametrize("stage", STAGES)
