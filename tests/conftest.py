@@ -39,6 +39,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     for name in [*BIG, "kedro.framework.session", "sklearn.metrics", "torch._dynamo"]:
         importlib.import_module(name)
 
+# MLflow's servers start six more processes for jobs that no test asks for.
+os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
 torch.export.export = untraced(torch.export.export)
 torch.onnx.export = untraced(torch.onnx.export)
 torch.set_num_threads(1)
