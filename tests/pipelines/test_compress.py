@@ -317,6 +317,8 @@ def test_pipelines_have_the_stable_names():
         "pruning_sensitivity",
         "quantization_sensitivity",
         "without_forgetting",
+        "ablation",
+        "compare_runs",
         "compress",
         "__default__",
     }
