@@ -223,7 +223,7 @@ def test_a_forged_head_is_refused_before_it_takes_time_or_memory(
     assert time.process_time() - began < 5
 
 
-BYTES, MIXED_BYTES, MIXED_QUARTERS = (bytes([kind]) for kind in (0, 1, 5))
+BYTES, MIXED_BYTES, MIXED_QUARTERS, FLOATS, MIXED_FLOATS = (bytes([n]) for n in (0, 1, 5, 8, 9))
 
 
 def cut(kind: bytes, *fields: int) -> bytes:
@@ -240,6 +240,9 @@ def cut(kind: bytes, *fields: int) -> bytes:
         varint(1) + cut(MIXED_QUARTERS, 2**22, 4, 3, 1024, 1, 1, 0),
         # More elements than the file may have.
         varint(1) + cut(BYTES, 2**21, 256, 0, 1, 1, 1, 0),
+        # Many tensors, each of which takes time to begin.
+        varint(1 << 14) + cut(MIXED_FLOATS, 16, 257, 0, 16, 1, 1) * (1 << 14),
+        varint(1 << 12) + cut(FLOATS, 16, 257, 0, 16, 1, 1) * (1 << 12),
         # A bomb of Zstandard's.
         bytes(1 << 27),
         # Many cuts of nothing.
@@ -251,6 +254,15 @@ def test_bombs_end_soon(head):
     with pytest.raises(PackingError):
         unpack(forged(2**20, head))
     assert time.process_time() - began < 30
+
+
+def test_as_many_small_tensors_as_a_large_container_may_hold_are_refused_at_once():
+    count = 1 << 16
+    head = varint(count) + cut(FLOATS, 16, 257, 0, 16, 1, 1) * count
+    began = time.process_time()
+    with pytest.raises(PackingError, match="more elements are announced"):
+        unpack(forged(64 * count, head, os.urandom(20_000)))
+    assert time.process_time() - began < 10
 
 
 @pytest.mark.parametrize("announced", [2**30, 2**40, 2**62])

@@ -21,7 +21,8 @@ lowest first).
 
 Unpacking ends soon, whatever it is given: the file may be 256 times as large as the container, plus
 a mebibyte; a coded head 32 times; 1024 bits a byte, plus 2^18, may be coded by mixing, at most
-2^21; and 2^24 numbers may be coded by frequency. What would shrink further ends in zeros.
+2^21; and 2^24 numbers may be coded by frequency. A tensor counts for 256 more than it has. What
+would shrink further ends in zeros.
 """
 
 import hashlib
@@ -61,6 +62,8 @@ _LARGEST_RATIO, _SLACK = 256, 1 << 20
 _LARGEST_HEAD_RATIO = 32
 _BITS_A_BYTE, _BITS_SLACK, _MOST_BITS = 1 << 10, 1 << 18, 1 << 21
 _MOST_NUMBERS = 1 << 24
+_NUMBERS_A_CUT = 256
+"""What it takes to begin a tensor that is coded by frequency: as long as so many numbers."""
 _SHORTEST = 64
 """Bytes of a tensor below which a cut costs more than it saves."""
 _SHORTEST_OTHERS = 2048
@@ -103,9 +106,9 @@ def pack(content: bytes) -> bytes:
         if mixed and to_mix is not None:
             bits += to_mix
         elif cut.numbers is not None:
-            if numbers + len(cut.numbers) > _MOST_NUMBERS:
+            if numbers + len(cut.numbers) + _NUMBERS_A_CUT > _MOST_NUMBERS:
                 continue
-            numbers += len(cut.numbers)
+            numbers += len(cut.numbers) + _NUMBERS_A_CUT
         plan += _varint(place - end) + bytes([2 * cut.kind + mixed])
         plan += b"".join(map(_varint, cut.fields)) + cut.table
         rest += content[end:place]
@@ -182,7 +185,7 @@ def _put_together(head: bytes, coder: NumberCoder, streams: "_Reader", size: int
         room -= stretch
         if kind < PLANES:
             cut.check_lie()
-            numbers += 0 if mixed else fields[0]
+            numbers += 0 if mixed else fields[0] + _NUMBERS_A_CUT
         if room < 0 or numbers > _MOST_NUMBERS:
             raise ValueError(f"more elements are announced than {size} bytes may have")
         planned.append((gap, cut, mixed))

@@ -29,6 +29,8 @@ _MOST_FLAGS = 1 << 10
 """Counts of flags are halved beyond, so that the last thousand weigh most."""
 _MOST_BITS_A_NUMBER = 3
 """Mean bits from which on mixing is not worth its time: it was 0.4 % at 8 bits a weight."""
+_BITS_A_TENSOR = 256
+"""What it takes to begin a tensor, all its models aging: as long as so many bits."""
 LONGEST_ROW = 1 << 16
 """Numbers in a row of a tensor that is coded bit by bit: its columns have to be remembered."""
 _UNLIMITED = 1 << 62
@@ -87,11 +89,11 @@ class NumberCoder:
             return self._code_by_frequency(values, count, lie)
         if lie.row > LONGEST_ROW:
             raise ValueError(f"rows of {lie.row} numbers are never mixed")
+        self._spend(_BITS_A_TENSOR + count)
         for mixer in (self._flag, self._sign, self._distance):
             mixer.age(_REMEMBERED)
         self._flag.renew(0, 1)
         self._flag.renew(1, lie.row)
-        self._spend(count)
         return self._code_by_bits(values, count, lie)
 
     def _code_by_bits(self, values: list[int] | None, count: int, lie: Lie) -> list[int]:
@@ -228,7 +230,7 @@ def bits_to_mix(numbers: NDArray[np.int64], lie: Lie) -> int | None:
     far = max(lie.zero, lie.size - 1 - lie.zero, 1)
     bits = len(numbers) + int(np.count_nonzero(numbers != lie.zero)) * (2 + (far - 1).bit_length())
     worth_it = bits <= _MOST_BITS_A_NUMBER * len(numbers) and lie.row <= LONGEST_ROW
-    return bits if worth_it else None
+    return _BITS_A_TENSOR + bits if worth_it else None
 
 
 def mixed_bytes(numbers: NDArray[np.int64], lie: Lie) -> int:
