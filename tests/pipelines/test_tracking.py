@@ -8,6 +8,7 @@ from model_compression.tracking.outbox import FOLDER, waiting
 
 def test_a_server_that_is_away_costs_no_result_and_is_warned_of_once(make_project, run, caplog):
     project = make_project("away")
+    (project / "mlflow.db").unlink()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         uri = f"http://127.0.0.1:{free.getsockname()[1]}"

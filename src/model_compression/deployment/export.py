@@ -21,6 +21,7 @@ from model_compression.deployment.integer_matmul import TRANSLATIONS, write_inte
 from model_compression.deployment.narrow_weights import narrow_weights
 from model_compression.deployment.onnx_model import INPUT_NAME, OUTPUT_NAME, OnnxModel
 from model_compression.deployment.pooling import write_global_pooling
+from model_compression.deployment.redundancy import drop_redundant
 from model_compression.deployment.slimming import slim
 from model_compression.deployment.weight_layout import transpose_stored_weights
 from model_compression.evaluation import device_of, evaluating
@@ -72,6 +73,7 @@ def export_onnx(
         write_integer_biases(model.graph)
         write_integer_matmuls(model.graph)
         write_foldable_weights(model.graph)
+        drop_redundant(model.graph)
         narrow_weights(model)
         slim(model)
     model.producer_name, model.producer_version = "model-compression", __version__

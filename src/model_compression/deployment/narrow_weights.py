@@ -1,4 +1,4 @@
-"""Stores the integer weights of a graph in as few bits as their values need.
+"""Stores the integer weights and biases of a graph in as few bits as their values need.
 
 Knows graphs and values; how the weights came to have so few of them is the quantizer's business.
 
@@ -8,6 +8,8 @@ Knows graphs and values; how the weights came to have so few of them is the quan
     at most 4 different ones              UINT2 places   Cast, Gather from a table of the values
     at most 16 different ones             UINT4 places   Cast, Gather from a table of the values
     others                                as they are    -
+
+A bias of 32 bits is stored in 16 or 8 where its values fit, and widened by a ``Cast`` too.
 
 A runtime folds the widening when it loads the file, so the weights run as the bytes that they were:
 with the same kernels, to the same logits, from a file of a half or a quarter of the size. Four bits
@@ -46,10 +48,11 @@ _CAST_BYTES, _GATHER_BYTES = 40, 110
 
 
 class _Narrow(NamedTuple):
-    """A weight in few bits."""
+    """A weight or bias in fewer bits."""
 
     stored: NDArray[Any]
-    bits: int
+    opset: int
+    """The oldest that has its type."""
     table: NDArray[Any] | None
     """The values that ``stored`` has the places of; None where it has the values themselves."""
     cost: int
@@ -57,19 +60,19 @@ class _Narrow(NamedTuple):
 
 
 def narrow_weights(model: ir.Model) -> None:
-    """Stores each integer weight of a layer in the narrowest way that saves bytes, in place."""
+    """Stores each integer weight and bias in the narrowest way that saves bytes, in place."""
     graph = model.graph
     if any(node.op_type == _REDEFINED for node in graph):
         return
-    needed = [graph.opset_imports[""]]
-    for stored in _integer_weights(graph):
+    opset = graph.opset_imports[""]
+    for stored in _integers(graph):
         array = constant_of(stored)
         assert array is not None
         narrow = _narrowest(array)
         if narrow is not None:
             _store(graph, stored, array.dtype, narrow)
-            needed.append(_NARROW[narrow.bits][0])
-    _declare(model, max(needed))
+            opset = max(opset, narrow.opset)
+    _declare(model, opset)
 
 
 def widen_weights(model: OnnxModel) -> OnnxModel:
@@ -83,13 +86,14 @@ def widen_weights(model: OnnxModel) -> OnnxModel:
     for node in graph:
         if node.op_type not in LAYER_OPS:
             continue
-        read, stored = undequantized(node.inputs[1]), stored_behind(node.inputs[1])
-        array = constant_of(read)
-        if read is None or stored is None or stored is read or array is None:
-            continue
-        wide = add_constant(graph, array, "wide")
-        names[wide] = stored.name
-        read.replace_all_uses_with(wide)
+        for operand in node.inputs[1:]:
+            read, stored = undequantized(operand), stored_behind(operand)
+            array = constant_of(read)
+            if read is None or stored is None or stored is read or array is None:
+                continue
+            wide = add_constant(graph, array, "wide")
+            names[wide] = stored.name
+            read.replace_all_uses_with(wide)
     if not names:
         return model
     # A table is read by a node that reads what another one makes.
@@ -102,36 +106,47 @@ def widen_weights(model: OnnxModel) -> OnnxModel:
     return OnnxModel(ir.to_proto(parsed).SerializeToString(deterministic=True))
 
 
-def _integer_weights(graph: ir.Graph) -> list[ir.Value]:
-    """The bytes that layers' weights are made of, each once, in the graph's order."""
+def _integers(graph: ir.Graph) -> list[ir.Value]:
+    """What layers' weights and biases are made of, each once, in the graph's order."""
     found: dict[ir.Value, None] = {}
     for node in graph:
-        stored = undequantized(node.inputs[1]) if node.op_type in LAYER_OPS else None
-        if stored is not None and stored.is_initializer():
-            array = constant_of(stored)
-            if array is not None and array.dtype in _WIDE:
+        for operand in node.inputs[1:] if node.op_type in LAYER_OPS else ():
+            stored = undequantized(operand)
+            array = constant_of(stored) if stored is not None and stored.is_initializer() else None
+            if stored is not None and array is not None and array.dtype in (*_WIDE, np.int32):
                 found[stored] = None
     return list(found)
 
 
 def _narrowest(array: NDArray[Any]) -> _Narrow | None:
     """The narrowest way that costs fewer bytes than the weight as it is; None where none does."""
-    ways = [narrow for narrow in _ways(array) if narrow.cost < array.size]
+    ways = [narrow for narrow in _ways(array) if narrow.cost < array.nbytes]
     return min(ways, key=lambda narrow: narrow.cost, default=None)
 
 
 def _ways(array: NDArray[Any]) -> Iterator[_Narrow]:
+    if array.dtype not in _WIDE:
+        yield from _shorter(array)
+        return
     signed = array.dtype == np.int8
     values, places = np.unique(array, return_inverse=True)
-    for bits, (_, signed_type, unsigned_type) in _NARROW.items():
+    for bits, (opset, signed_type, unsigned_type) in _NARROW.items():
         size = -(-array.size * bits // 8)
         lowest = -(1 << bits - 1) if signed else 0
         if len(values) and lowest <= values[0] and values[-1] < lowest + (1 << bits):
             dtype = signed_type if signed else unsigned_type
-            yield _Narrow(array.astype(dtype.numpy()), bits, None, size + _CAST_BYTES)
+            yield _Narrow(array.astype(dtype.numpy()), opset, None, size + _CAST_BYTES)
         elif len(values) <= 1 << bits:
             stored = places.reshape(array.shape).astype(unsigned_type.numpy())
-            yield _Narrow(stored, bits, values, size + _GATHER_BYTES)
+            yield _Narrow(stored, opset, values, size + _GATHER_BYTES)
+
+
+def _shorter(array: NDArray[Any]) -> Iterator[_Narrow]:
+    """A bias in fewer bytes."""
+    for dtype in (np.int8, np.int16):
+        stored = array.astype(dtype)
+        if array.dtype == np.int32 and np.array_equal(stored, array):
+            yield _Narrow(stored, 1, None, stored.nbytes + _CAST_BYTES)
 
 
 def _store(graph: ir.Graph, weight: ir.Value, wide: np.dtype[Any], narrow: _Narrow) -> None:

@@ -1,54 +1,74 @@
 """A container for an ONNX file: smaller on its way, the very same file at its end.
 
-Knows the layout below and where a file's weights are; how they are coded is ``tensor_cuts``'
-business.
+Knows the layout below and where a file's weights are; how they are taken apart is ``tensor_cuts``'
+business, how numbers and bytes are coded ``weight_coding``'s and ``head_coding``'s.
 
     bytes     what
-    8         "MCPACK", the version of the layout (1), a line feed
-    16        BLAKE2b, 16 bytes long, of all that follows here and then of the ONNX file
+    8         "MCPACK", the version of the layout (2), a line feed
+    8         BLAKE2b, 8 bytes long, of all that follows here and then of the ONNX file
     varint    bytes of the ONNX file
     varint    bytes of the head
-    varint    bytes of the head as the Zstandard frame that follows
-    ...       the head
-    ...       the streams of the cuts, one after the other
+    varint    bytes of the head as a Zstandard frame; 0 where it is coded with the numbers
+    varint    bytes of the coded numbers
+    ...       the head as a Zstandard frame
+    ...       coded one after the other by one range coder: the head, the numbers of the cuts
+    ...       of the cuts, one after the other, the bytes as they are
 
 The head holds the number of cuts, the cuts, and what the file is without what was cut out of it. A
-cut is the number of bytes of that rest before it, its kind, its fields, its table, and the length
-of its stream. Numbers are varints (LEB128: seven bits a byte, the lowest first).
+cut is the number of bytes of that rest before it, twice its kind (plus one where its numbers are
+coded by mixing), its fields and its table. Numbers are varints (LEB128: seven bits a byte, the
+lowest first).
 
 Unpacking ends soon, whatever it is given: the file may be 256 times as large as the container, plus
-a mebibyte, and 2^24 symbols may be coded one by one. What would shrink further ends in zeros.
+a mebibyte; a coded head 32 times; 1024 bits a byte, plus 2^18, may be coded by mixing, at most
+2^21; and 2^24 numbers may be coded by frequency. A tensor counts for 256 more than it has. What
+would shrink further ends in zeros.
 """
 
 import hashlib
 import math
 from collections.abc import Iterator
 
+import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto
 
+from model_compression.deployment.head_coding import LARGEST_HEAD, code_head
+from model_compression.deployment.range_coder import RangeDecoder, RangeEncoder
 from model_compression.deployment.tensor_cuts import (
-    ELEMENT_BYTES,
+    BYTES,
     FIELDS,
+    HALVES,
+    OTHERS,
+    PLANES,
+    QUARTERS,
     WORD,
     WORDS,
     Cut,
-    cut_bytes,
-    cut_parts,
+    cut_integers,
+    cut_others,
     cut_words,
     deflate,
+    file_bytes,
     inflate,
     restore,
-    symbols_in,
 )
+from model_compression.deployment.weight_coding import NumberCoder, bits_to_mix
 
-_MAGIC = b"MCPACK\x01\n"
-_DIGEST_SIZE = 16
+_MAGIC = b"MCPACK\x02\n"
+_DIGEST_SIZE = 8
 _LARGEST_RATIO, _SLACK = 256, 1 << 20
-_MOST_SYMBOLS = 1 << 24
+_LARGEST_HEAD_RATIO = 32
+_BITS_A_BYTE, _BITS_SLACK, _MOST_BITS = 1 << 10, 1 << 18, 1 << 21
+_MOST_NUMBERS = 1 << 24
+_NUMBERS_A_CUT = 256
+"""What it takes to begin a tensor that is coded by frequency: as long as so many numbers."""
 _SHORTEST = 64
 """Bytes of a tensor below which a cut costs more than it saves."""
+_SHORTEST_OTHERS = 2048
+"""Likewise of words and the like: scales and biases are coded with the head, which is good at
+them."""
 _LONGEST_VARINT = 9
 
 
@@ -75,23 +95,39 @@ def pack(content: bytes) -> bytes:
         PackingError: If it is no ONNX file.
     """
     plan, rest = bytearray(), bytearray()
-    streams = []
-    end = symbols = 0
+    cuts: list[tuple[Cut, bool]] = []
+    end = bits = numbers = 0
     for place, tensor in _weights(content):
-        cut = _cut(tensor, _MOST_SYMBOLS - symbols)
+        cut = _cut(tensor)
         if cut is None:
             continue
-        symbols += symbols_in(cut.kind, cut.fields)
-        plan += _varint(place - end) + bytes([cut.kind])
-        plan += b"".join(map(_varint, cut.fields)) + cut.table + _varint(len(cut.stream))
+        to_mix = None if cut.numbers is None else bits_to_mix(cut.numbers, cut.lie)
+        mixed = to_mix is not None and bits + to_mix <= _MOST_BITS
+        if mixed and to_mix is not None:
+            bits += to_mix
+        elif cut.numbers is not None:
+            if numbers + len(cut.numbers) + _NUMBERS_A_CUT > _MOST_NUMBERS:
+                continue
+            numbers += len(cut.numbers) + _NUMBERS_A_CUT
+        plan += _varint(place - end) + bytes([2 * cut.kind + mixed])
+        plan += b"".join(map(_varint, cut.fields)) + cut.table
         rest += content[end:place]
-        streams.append(cut.stream)
+        cuts.append((cut, mixed))
         end = place + len(tensor.raw_data)
-    head = _varint(len(streams)) + plan + rest + content[end:]
-    frame = deflate(head)
-    sizes = b"".join(map(_varint, (len(content), len(head), len(frame))))
-    fewest = _fewest(max(len(content), len(head))) - len(_MAGIC) - _DIGEST_SIZE
-    body = b"".join([sizes, frame, *streams]).ljust(fewest, b"\0")
+    head = _varint(len(cuts)) + plan + rest + content[end:]
+    encoder = RangeEncoder()
+    frame = deflate(head) if len(head) > LARGEST_HEAD else b""
+    if not frame:
+        code_head(encoder, head, len(head))
+    coder = NumberCoder(encoder, _MOST_BITS)
+    for cut, mixed in cuts:
+        if cut.numbers is not None:
+            coder.code(cut.numbers.tolist(), len(cut.numbers), cut.lie, mixed)
+    coded = encoder.finish()
+    sizes = b"".join(map(_varint, (len(content), len(head), len(frame), len(coded))))
+    fewest = _fewest(max(len(content), len(head)), 0 if frame else len(head), bits)
+    body = b"".join([sizes, frame, coded, *(cut.rest for cut, _ in cuts)])
+    body = body.ljust(fewest - len(_MAGIC) - _DIGEST_SIZE, b"\0")
     return _MAGIC + _digest(body, content) + body
 
 
@@ -104,15 +140,21 @@ def unpack(packed: bytes) -> bytes:
     if packed[: len(_MAGIC)] != _MAGIC:
         raise PackingError(
             f"Expected a container that begins with {_MAGIC!r}; got {packed[: len(_MAGIC)]!r}: it "
-            "is none, or of a version that this release does not know."
+            "is none, or of a version that this release does not know. Pack the model again."
         )
     try:
         reader = _Reader(packed, len(_MAGIC))
         digest = reader.take(_DIGEST_SIZE)
-        size, head_size = reader.varint(), reader.varint()
-        if len(packed) < _fewest(max(size, head_size)):
+        size, head_size, frame_size, coded_size = (reader.varint() for _ in range(4))
+        if len(packed) < _fewest(max(size, head_size), 0 if frame_size else head_size, 0):
             raise ValueError(f"{len(packed)} bytes may not hold {max(size, head_size)}")
-        content = _put_together(inflate(reader.take(reader.varint()), head_size), reader, size)
+        if not frame_size and head_size > LARGEST_HEAD:
+            raise ValueError(f"a head of {head_size} bytes is never coded")
+        frame = reader.take(frame_size)
+        decoder = RangeDecoder(reader.take(coded_size))
+        head = inflate(frame, head_size) if frame_size else code_head(decoder, None, head_size)
+        coder = NumberCoder(decoder, _most_bits(len(packed)))
+        content = _put_together(head, coder, reader, size)
         body = packed[len(_MAGIC) + _DIGEST_SIZE :]
         if len(content) != size or _digest(body, content) != digest:
             raise ValueError("the checksum does not fit what is in it")
@@ -123,29 +165,38 @@ def unpack(packed: bytes) -> bytes:
     return content
 
 
-def _put_together(head: bytes, streams: "_Reader", size: int) -> bytes:
+def _put_together(head: bytes, coder: NumberCoder, streams: "_Reader", size: int) -> bytes:
     """The file; nothing is decoded before all that is to be decoded was found to be allowed."""
     reader = _Reader(head, 0)
-    planned = []
-    room, symbols = size, 0
+    planned: list[tuple[int, Cut, bool]] = []
+    room, numbers = size, 0
     for _ in range(reader.varint()):
         gap = reader.varint()
-        (kind,) = reader.take(1)
+        (byte,) = reader.take(1)
+        kind, mixed = byte // 2, bool(byte % 2)
         if kind not in FIELDS:
             raise ValueError(f"there is no cut of kind {kind}")
         fields = tuple(reader.varint() for _ in range(FIELDS[kind]))
         table = reader.take(WORD.itemsize * fields[1]) if kind == WORDS else b""
-        planned.append((gap, Cut(kind, fields, table, b""), reader.varint()))
-        if fields[0] * ELEMENT_BYTES[kind] < _SHORTEST:
-            raise ValueError(f"a cut of {fields[0]} elements is never made")
-        room -= fields[0] * ELEMENT_BYTES[kind]
-        symbols += symbols_in(kind, fields)
-        if room < 0 or symbols > _MOST_SYMBOLS:
+        cut = Cut(kind, fields, table)
+        stretch = file_bytes(kind, fields[0])
+        if stretch < _SHORTEST:
+            raise ValueError(f"a cut of {stretch} bytes is never made")
+        room -= stretch
+        if kind < PLANES:
+            cut.check_lie()
+            numbers += 0 if mixed else fields[0] + _NUMBERS_A_CUT
+        if room < 0 or numbers > _MOST_NUMBERS:
             raise ValueError(f"more elements are announced than {size} bytes may have")
+        planned.append((gap, cut, mixed))
     content = bytearray()
-    for gap, cut, length in planned:
+    for gap, cut, mixed in planned:
         content += reader.take(gap)
-        content += restore(cut._replace(stream=streams.take(length)))
+        if cut.kind < PLANES:
+            decoded = coder.code(None, cut.fields[0], cut.lie, mixed)
+            content += restore(cut._replace(numbers=np.array(decoded, np.int64)), streams.take)
+        else:
+            content += restore(cut, streams.take)
     return bytes(content + reader.rest())
 
 
@@ -171,50 +222,55 @@ def _weights(content: bytes) -> Iterator[tuple[int, TensorProto]]:
                 end = place + len(tensor.raw_data)
 
 
-def _cut(tensor: TensorProto, budget: int) -> Cut | None:
-    """The tensor, coded with at most so many symbols; ``None`` where that is not worth it."""
-    count = math.prod(tensor.dims)
-    bits = _PART_BITS.get(tensor.data_type)
-    if bits is not None:
-        size = len(tensor.raw_data)
-        if min(tensor.dims) < 0 or size != -(-count * bits // 8) or size * (8 // bits) > budget:
-            return None
-        return cut_parts(tensor.raw_data, bits, math.prod(tensor.dims[2:]))
-    itemsize = _ITEMSIZES.get(tensor.data_type)
-    if itemsize is None or count > budget or count * itemsize != len(tensor.raw_data):
+def _cut(tensor: TensorProto) -> Cut | None:
+    """The tensor, taken apart; ``None`` where that is not worth it."""
+    raw, dims = tensor.raw_data, tuple(tensor.dims)
+    integers = _INTEGERS.get(tensor.data_type)
+    kind = PLANES if integers is None else integers[0]
+    is_whole = min(dims, default=0) > 0 and file_bytes(kind, math.prod(dims)) == len(raw)
+    cut = None
+    if integers is not None and is_whole:
+        cut = cut_integers(raw, kind, integers[1], dims)
+    elif len(raw) >= _SHORTEST_OTHERS and is_whole and tensor.data_type in _WORDS:
+        cut = cut_words(raw, tensor.data_type == TensorProto.FLOAT, dims)
+    elif len(raw) >= _SHORTEST_OTHERS:
+        cut = cut_others(raw)
+    if cut is None or (cut.kind == OTHERS and len(raw) < _SHORTEST_OTHERS):
         return None
-    if min(tensor.dims) < 0:
-        return None
-    kernel = math.prod(tensor.dims[2:])
-    if itemsize == 1:
-        return cut_bytes(tensor.raw_data, tensor.data_type == TensorProto.INT8, kernel)
-    return cut_words(tensor.raw_data, tensor.data_type == TensorProto.FLOAT, kernel)
+    return cut
 
 
-_ITEMSIZES: dict[int, int] = {
-    TensorProto.INT8: 1,
-    TensorProto.UINT8: 1,
-    TensorProto.FLOAT: 4,
-    TensorProto.INT32: 4,
+_INTEGERS: dict[int, tuple[int, bool]] = {
+    TensorProto.INT8: (BYTES, True),
+    TensorProto.UINT8: (BYTES, False),
+    TensorProto.INT4: (HALVES, True),
+    TensorProto.UINT4: (HALVES, False),
+    TensorProto.INT2: (QUARTERS, True),
+    TensorProto.UINT2: (QUARTERS, False),
 }
-"""Of the types that are coded."""
+"""How the types of small integers are cut, and whether they have a sign."""
 
-_PART_BITS: dict[int, int] = {
-    TensorProto.INT4: 4,
-    TensorProto.UINT4: 4,
-    TensorProto.INT2: 2,
-    TensorProto.UINT2: 2,
-}
-"""Of the types of which several numbers share a byte."""
+
+_WORDS = (TensorProto.FLOAT, TensorProto.INT32)
 
 
 def _digest(body: bytes, content: bytes) -> bytes:
     return hashlib.blake2b(body + content, digest_size=_DIGEST_SIZE).digest()
 
 
-def _fewest(size: int) -> int:
-    """The bytes that a container of so many bytes has to have."""
-    return max(0, -(-(size - _SLACK) // _LARGEST_RATIO))
+def _fewest(size: int, coded_head: int, bits: int) -> int:
+    """The bytes of a container that holds so many, and so many bits that are mixed, at least."""
+    return max(
+        0,
+        -(-(size - _SLACK) // _LARGEST_RATIO),
+        -(-coded_head // _LARGEST_HEAD_RATIO),
+        -(-(bits - _BITS_SLACK) // _BITS_A_BYTE),
+    )
+
+
+def _most_bits(size: int) -> int:
+    """The bits that a container of so many bytes may have coded by mixing."""
+    return min(_BITS_SLACK + _BITS_A_BYTE * size, _MOST_BITS)
 
 
 def _varint(number: int) -> bytes:

@@ -6,14 +6,43 @@ arithmetic is in integers, so what one machine encodes any other decodes.
 With a range r of 32 bits, a symbol whose frequency is f of 2^b, the frequencies before it adding up
 to s, narrows the interval to low + (r >> b) · s and r = (r >> b) · f. Whenever r falls below 2^24,
 the highest byte of low is settled and written; a carry out of low goes into the bytes that wait.
+
+Both sides have the same ``code_bit`` and ``code_symbol``: an encoder writes what it is given and
+gives it back, a decoder gives what was written. So a model is written once for both.
 """
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from typing import Protocol
 
 _TOP = 1 << 24
 _MASK = (1 << 32) - 1
 _START_BYTES = 4
 
-RESOLUTION = 15
+RESOLUTION = 16
 """b: frequencies of a model add up to 2^b."""
+_TOTAL = 1 << RESOLUTION
+
+
+class Coder(Protocol):
+    """A side of a range coder."""
+
+    def code_bit(self, bit: int, chance: int) -> int:
+        """Codes a bit.
+
+        Args:
+            bit: What to write; of no meaning to a decoder.
+            chance: That it is set, of 2^RESOLUTION: at least 1, and less than all.
+        """
+
+    def code_symbol(self, symbol: int, starts: Sequence[int], frequencies: Sequence[int]) -> int:
+        """Codes a symbol.
+
+        Args:
+            symbol: What to write; of no meaning to a decoder.
+            starts: By the symbols, the frequencies before theirs.
+            frequencies: Their own, each at least 1; together 2^RESOLUTION.
+        """
 
 
 class RangeEncoder:
@@ -24,25 +53,41 @@ class RangeEncoder:
         self._range = _MASK
         self._written = bytearray()
 
-    def encode(self, start: int, frequency: int) -> None:
-        """Writes one symbol.
+    def code_bit(self, bit: int, chance: int) -> int:
+        """Writes a bit."""
+        bound = (self._range >> RESOLUTION) * chance
+        if bit:
+            self._range = bound
+        else:
+            self._low += bound
+            self._range -= bound
+        self._settle()
+        return bit
 
-        Args:
-            start: The frequencies before the symbol's, in [0, 2^RESOLUTION).
-            frequency: Its own, at least 1; both together are at most 2^RESOLUTION.
-        """
+    def code_symbol(self, symbol: int, starts: Sequence[int], frequencies: Sequence[int]) -> int:
+        """Writes a symbol."""
         step = self._range >> RESOLUTION
-        self._low += step * start
-        self._range = step * frequency
-        while self._range < _TOP:
-            self._range <<= 8
-            self._shift()
+        self._low += step * starts[symbol]
+        self._range = step * frequencies[symbol]
+        self._settle()
+        return symbol
 
     def finish(self) -> bytes:
         """The bytes; trailing zeros are left out, since a decoder reads zeros past the end."""
+        # Of all numbers in the interval, one that ends in zeros saves bytes.
+        for zeros in (24, 16, 8):
+            rounded = (self._low + (1 << zeros) - 1) >> zeros << zeros
+            if rounded < self._low + self._range:
+                self._low = rounded
+                break
         for _ in range(_START_BYTES):
             self._shift()
         return bytes(self._written.rstrip(b"\0"))
+
+    def _settle(self) -> None:
+        while self._range < _TOP:
+            self._range <<= 8
+            self._shift()
 
     def _shift(self) -> None:
         if self._low > _MASK:
@@ -68,15 +113,29 @@ class RangeDecoder:
         self._code = int.from_bytes(content[:_START_BYTES].ljust(_START_BYTES, b"\0"), "big")
         self._range = _MASK
 
-    def target(self) -> int:
-        """Where among the 2^RESOLUTION frequencies the next symbol is."""
-        return min((self._code // (self._range >> RESOLUTION)), (1 << RESOLUTION) - 1)
+    def code_bit(self, bit: int, chance: int) -> int:
+        """Reads a bit."""
+        bound = (self._range >> RESOLUTION) * chance
+        if self._code < bound:
+            self._range = bound
+            bit = 1
+        else:
+            self._code -= bound
+            self._range -= bound
+            bit = 0
+        self._settle()
+        return bit
 
-    def consume(self, start: int, frequency: int) -> None:
-        """Goes past the symbol with this interval, the one that ``target`` lies in."""
+    def code_symbol(self, symbol: int, starts: Sequence[int], frequencies: Sequence[int]) -> int:
+        """Reads a symbol."""
         step = self._range >> RESOLUTION
-        self._code -= step * start
-        self._range = step * frequency
+        symbol = bisect_right(starts, min(self._code // step, _TOTAL - 1)) - 1
+        self._code -= step * starts[symbol]
+        self._range = step * frequencies[symbol]
+        self._settle()
+        return symbol
+
+    def _settle(self) -> None:
         while self._range < _TOP:
             self._range <<= 8
             byte = self._content[self._place] if self._place < len(self._content) else 0

@@ -115,6 +115,8 @@ def _drop_default_attributes(graph: ir.Graph) -> None:
 
 def _is_neutral(node: ir.Node, name: str) -> bool:
     """Whether a convolution's attribute says what the operator's text gives as its default."""
+    if node.op_type == "Conv" and name == "kernel_shape":
+        return stored_behind(node.inputs[1]) is not None
     neutral = {"dilations": 1, "strides": 1, "pads": 0}.get(name)
     if node.op_type != "Conv" or neutral is None:
         return False

@@ -1,40 +1,46 @@
-"""Five ways to code the bytes of a tensor, and back.
+"""Seven ways to take the bytes of a tensor apart, and back.
 
-Knows arrays of bytes and of words (four bytes, little-endian); what surrounds them is the
-container's business (``packing``). Whatever is damaged ends in a ``ValueError``.
+Knows arrays of bytes, of numbers that share bytes, and of words (four bytes, little-endian); what
+surrounds them is the container's business (``packing``), how numbers are coded ``weight_coding``'s.
+Whatever is damaged ends in a ``ValueError``.
 
-    kind      fields                                   stream
-    0 bytes   count, size, zero, stride, lowest        each byte less ``lowest``, modulo 256
-    1 words   count, size, zero, stride                places in the table, which is ``size`` words
-    2 floats  count, stride, length                    0 for a word of 0, or else its exponent + 1,
-                                                       ``length`` bytes; then of each other word
-                                                       3 bytes: the mantissa with the sign on top
-    3 planes  count, length                            the third and the fourth bytes of all words,
-                                                       a Zstandard frame of ``length`` bytes; then
-                                                       the first and the second ones, as they are
-    4 parts   count, size, zero, stride, bits          ``bits`` of each byte at a time, the lowest
-                                                       first: 2 or 4, numbers that share a byte
+    kind        fields            numbers                                  bytes as they are
+    0 bytes     lie, lowest       each byte less ``lowest``, modulo 256
+    1 halves    lie, lowest       each four bits of a byte, the lowest
+                                  first, less ``lowest``, modulo 16
+    2 quarters  lie, lowest       each two bits, likewise, modulo 4
+    3 words     lie               places in the table, which is
+                                  ``size`` words
+    4 floats    lie               0 for a word of 0, or else its           of each other word 3: its
+                                  exponent + 1                             mantissa, the sign on top
+    5 planes    count, length                                              the third and the fourth
+                                                                           bytes of all words, in a
+                                                                           Zstandard frame of
+                                                                           ``length`` bytes; then
+                                                                           the first and the second
+    6 others    count, length                                              a Zstandard frame of
+                                                                           ``length`` bytes; or, if
+                                                                           that is 0, all bytes
 
-``weight_coding`` codes the numbers of all but the planes.
+The lie is the count of the numbers and the five of ``weight_coding.Lie``.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from model_compression.deployment.weight_coding import decode_symbols, encode_symbols
+from model_compression.deployment.weight_coding import Lie, bits_to_mix, mixed_bytes
 
-BYTES, WORDS, FLOATS, PLANES, PARTS = range(5)
-FIELDS = {BYTES: 5, WORDS: 4, FLOATS: 3, PLANES: 2, PARTS: 5}
-"""How many numbers say how a stretch was coded, the first of them the count of its elements."""
-ELEMENT_BYTES = {BYTES: 1, WORDS: 4, FLOATS: 4, PLANES: 4, PARTS: 1}
+BYTES, HALVES, QUARTERS, WORDS, FLOATS, PLANES, OTHERS = range(7)
+FIELDS = {BYTES: 7, HALVES: 7, QUARTERS: 7, WORDS: 6, FLOATS: 6, PLANES: 2, OTHERS: 2}
+"""How many numbers say how a stretch was cut, the first of them the count of its elements."""
+BITS = {BYTES: 8, HALVES: 4, QUARTERS: 2, WORDS: 32, FLOATS: 32, PLANES: 32, OTHERS: 8}
 """What one element takes in the file."""
 WORD = np.dtype("<u4")
-PART_BITS = (2, 4)
-"""Of numbers that share a byte."""
 
 _UNKNOWN_SIZE = -1
 _LEVEL = 22
@@ -44,103 +50,113 @@ _EXPONENTS = 257
 """All of a byte, and the word that is 0."""
 _SPARSE = 0.1
 """Share of zeros from which on it pays to code them one by one."""
+_MOST_TO_TRY = 1 << 18
+"""Bits that are mixed to see whether it pays: about two seconds."""
+_CUT_BYTES = 12
+"""About what it takes to say how a stretch was cut."""
+_WIDEST = 64
+_ROWS_TO_COMPARE, _LOOKED_AT = 16, 1 << 18
 
 
 class Cut(NamedTuple):
-    """A stretch of a file, coded."""
+    """A stretch of a file, taken apart."""
 
     kind: int
     fields: tuple[int, ...]
-    table: bytes
-    stream: bytes
+    table: bytes = b""
+    numbers: NDArray[np.int64] | None = None
+    rest: bytes = b""
 
     @property
-    def size(self) -> int:
-        """About its bytes in a container."""
-        return 2 * len(self.fields) + len(self.table) + len(self.stream)
+    def lie(self) -> Lie:
+        """How the numbers lie."""
+        return Lie(*self.fields[1:6])
+
+    def check_lie(self) -> None:
+        """Raises a ValueError if numbers never lie as this cut says."""
+        count, (size, zero, row, kernel, width) = self.fields[0], self.lie
+        if not (zero < size <= _EXPONENTS and 0 < kernel <= row <= count and 0 < width <= row):
+            raise ValueError(f"numbers never lie as {self.fields} says")
 
 
-def cut_bytes(raw: bytes, signed: bool, stride: int) -> Cut | None:
-    """Codes the elements of a tensor of bytes; ``None`` where Zstandard alone does as well.
+def file_bytes(kind: int, count: int) -> int:
+    """What so many elements take in the file."""
+    return -(-count * BITS[kind] // 8)
+
+
+def cut_integers(raw: bytes, kind: int, signed: bool, dims: Sequence[int]) -> Cut:
+    """Cuts a tensor of 8, 4 or 2-bit integers, or as others where that is shorter.
 
     Args:
         raw: The tensor.
-        signed: Whether a byte's highest bit is its sign.
-        stride: Elements from one to its neighbour in another kernel.
+        kind: BYTES, HALVES or QUARTERS.
+        signed: Whether an element's highest bit is its sign.
+        dims: Of the tensor.
     """
-    values = np.frombuffer(raw, dtype=np.int8 if signed else np.uint8).astype(np.int64)
+    others = cut_others(raw)
+    count, bits = int(np.prod(dims)), BITS[kind]
+    values = _parts(raw, bits)[:count]
+    if _joined(values, bits) != raw:
+        return others
+    half = 1 << bits - 1
+    values = (values + half) % (2 * half) - half if signed else values
     lowest = int(values.min())
-    symbols = values - lowest
-    size, zero = int(symbols.max()) + 1, _commonest(symbols)
-    stream = encode_symbols(symbols.tolist(), size, zero, stride)
-    return _if_shorter(
-        Cut(BYTES, (len(symbols), size, zero, stride, lowest % 256), b"", stream), raw
-    )
+    cut = _with_lie(kind, values - lowest, dims, (lowest % (2 * half),))
+    return cut if _is_shorter(cut, others) else others
 
 
-def cut_parts(raw: bytes, bits: int, stride: int) -> Cut | None:
-    """Codes numbers of a few bits that share bytes; ``None`` where Zstandard alone does as well.
-
-    Args:
-        raw: The tensor, the lowest bits of a byte first; a number's bits are taken as they are.
-        bits: 2 or 4.
-        stride: Numbers from one to its neighbour in another kernel.
-    """
-    symbols = _parts(np.frombuffer(raw, dtype=np.uint8), bits)
-    zero, size = _commonest(symbols), 1 << bits
-    stream = encode_symbols(symbols.tolist(), size, zero, stride)
-    return _if_shorter(Cut(PARTS, (len(raw), size, zero, stride, bits), b"", stream), raw)
-
-
-def cut_words(raw: bytes, is_float: bool, stride: int) -> Cut | None:
-    """Codes the elements of a tensor of words; ``None`` where Zstandard alone does as well."""
+def cut_words(raw: bytes, is_float: bool, dims: Sequence[int]) -> Cut:
+    """Cuts a tensor of words, or as others where that is shorter."""
+    others = cut_others(raw)
     words = np.frombuffer(raw, dtype=WORD)
     table = _table(words)
     if table is not None:
-        symbols = np.searchsorted(table, words)
-        zero = _commonest(symbols)
-        stream = encode_symbols(symbols.tolist(), len(table), zero, stride)
-        cut = Cut(WORDS, (len(words), len(table), zero, stride), table.tobytes(), stream)
+        cut = _with_lie(WORDS, np.searchsorted(table, words), dims)
+        # The table has all its values, the numbers too, so both are of one size.
+        cut = cut._replace(table=table.tobytes())
     elif is_float and np.count_nonzero(words == 0) >= _SPARSE * len(words):
-        cut = _cut_floats(words, stride)
+        cut = _cut_floats(words, dims)
     elif is_float:
         planes = words.view(np.uint8).reshape(-1, 4)
         high = deflate(planes[:, 2:].T.tobytes())
-        cut = Cut(PLANES, (len(words), len(high)), b"", high + planes[:, :2].T.tobytes())
+        cut = Cut(PLANES, (len(words), len(high)), rest=high + planes[:, :2].T.tobytes())
     else:
-        return None
-    return _if_shorter(cut, raw)
+        return others
+    return cut if _is_shorter(cut, others) else others
 
 
-def restore(cut: Cut) -> bytes:
+def cut_others(raw: bytes) -> Cut:
+    """Cuts bytes of which nothing is known."""
+    frame = deflate(raw)
+    shorter = len(frame) < len(raw)
+    return Cut(OTHERS, (len(raw), len(frame) if shorter else 0), rest=frame if shorter else raw)
+
+
+def restore(cut: Cut, take: Callable[[int], bytes]) -> bytes:
     """The bytes that were cut.
+
+    Args:
+        cut: What is known of it, with its numbers.
+        take: Gives the next so many of the bytes as they are.
 
     Raises:
         ValueError: If the cut is not one that this module has made.
     """
-    count = cut.fields[0]
-    if cut.kind == BYTES:
-        _, size, zero, stride, lowest = cut.fields
-        symbols = _decode(cut.stream, count, size, zero, stride)
-        return ((symbols + lowest) % 256).astype(np.uint8).tobytes()
+    count, numbers = cut.fields[0], cut.numbers
+    if cut.kind == OTHERS:
+        length = cut.fields[1]
+        return inflate(take(length), count) if length else take(count)
+    if numbers is None:
+        length = cut.fields[1]
+        high = np.frombuffer(inflate(take(length), 2 * count), dtype=np.uint8)
+        low = np.frombuffer(take(2 * count), dtype=np.uint8)
+        return np.concatenate([low.reshape(2, count), high.reshape(2, count)]).T.tobytes()
     if cut.kind == WORDS:
-        _, size, zero, stride = cut.fields
-        symbols = _decode(cut.stream, count, size, zero, stride)
-        return np.frombuffer(cut.table, dtype=WORD)[symbols].tobytes()
-    if cut.kind == PARTS:
-        _, size, zero, stride, bits = cut.fields
-        symbols = _decode(cut.stream, symbols_in(PARTS, cut.fields), size, zero, stride)
-        if size != 1 << bits:
-            raise ValueError(f"parts of {bits} bits are never of {size} kinds")
-        places = np.arange(0, 8, bits)
-        whole: NDArray[np.int64] = (symbols.reshape(count, -1) << places).sum(axis=1)
-        return whole.astype(np.uint8).tobytes()
+        return np.frombuffer(cut.table, dtype=WORD)[numbers].tobytes()
     if cut.kind == FLOATS:
-        return _restore_floats(cut)
-    _, length = cut.fields
-    high = np.frombuffer(inflate(cut.stream[:length], 2 * count), dtype=np.uint8)
-    low = np.frombuffer(cut.stream[length:], dtype=np.uint8)
-    return np.concatenate([low.reshape(2, count), high.reshape(2, count)]).T.tobytes()
+        return _restore_floats(numbers, take)
+    bits, lowest = BITS[cut.kind], cut.fields[6]
+    return _joined((numbers + lowest) % (1 << bits), bits)
 
 
 def deflate(content: bytes) -> bytes:
@@ -166,33 +182,78 @@ def inflate(frame: bytes, size: int) -> bytes:
     return content
 
 
-def _cut_floats(words: NDArray[np.uint32], stride: int) -> Cut:
-    symbols = np.where(words == 0, 0, (words >> 23 & 0xFF) + 1)
-    stream = encode_symbols(symbols.tolist(), _EXPONENTS, 0, stride)
+def _with_lie(
+    kind: int, numbers: NDArray[np.int64], dims: Sequence[int], more: tuple[int, ...] = ()
+) -> Cut:
+    counts = np.bincount(numbers)
+    zero = int(counts.argmax())
+    row = int(np.prod(dims[1:])) if len(dims) > 1 else len(numbers)
+    kernel = int(np.prod(dims[2:]))
+    width = int(dims[-1]) if kernel > 1 else _width(numbers != zero, row)
+    return Cut(kind, (len(numbers), len(counts), zero, row, kernel, width, *more), numbers=numbers)
+
+
+def _width(others: NDArray[np.bool_], row: int) -> int:
+    """How far apart pixels are that lie one below the other, by where weights are no zeros."""
+    rows = min(len(others), _LOOKED_AT) // row
+    if rows < _ROWS_TO_COMPARE or row <= _WIDEST:
+        return 1
+    centred = others[: rows * row].reshape(rows, row) - others[: rows * row].mean()
+    alike = [(centred[:, apart:] * centred[:, :-apart]).mean() for apart in range(2, _WIDEST)]
+    return 2 + int(np.argmax(alike))
+
+
+def _is_shorter(cut: Cut, others: Cut) -> bool:
+    """Whether a cut takes less than the same bytes cut as others."""
+    size = len(others.rest) - len(cut.table) - len(cut.rest) - _CUT_BYTES
+    if cut.numbers is None or _coded_bytes(cut.numbers) < size:
+        return size > 0
+    # Mixing may find more than the shares of the numbers tell, and more than Zstandard does.
+    bits = bits_to_mix(cut.numbers, cut.lie)
+    return bits is not None and bits <= _MOST_TO_TRY and mixed_bytes(cut.numbers, cut.lie) < size
+
+
+def _coded_bytes(numbers: NDArray[np.int64]) -> int:
+    """About what numbers take, each coded by its share of all, which has to be learned too."""
+    counts = np.bincount(numbers)
+    counts = counts[counts > 0]
+    bits = -(counts * np.log2(counts / len(numbers))).sum()
+    # Of what it costs to learn the shares, half: a tensor before may have taught them.
+    learned = (len(counts) - 1) * math.log2(len(numbers)) / 4
+    return int((bits + learned) / 8)
+
+
+def _cut_floats(words: NDArray[np.uint32], dims: Sequence[int]) -> Cut:
+    numbers = np.where(words == 0, 0, (words >> 23 & 0xFF) + 1).astype(np.int64)
     others = words[words != 0]
     rest = (others & 0x7FFFFF | (others >> 31) << 23).astype(WORD)
     mantissas = rest.view(np.uint8).reshape(-1, 4)[:, :3].tobytes()
-    return Cut(FLOATS, (len(words), stride, len(stream)), b"", stream + mantissas)
+    return _with_lie(FLOATS, numbers, dims)._replace(rest=mantissas)
 
 
-def _restore_floats(cut: Cut) -> bytes:
-    count, stride, length = cut.fields
-    symbols = _decode(cut.stream[:length], count, _EXPONENTS, 0, stride)
-    is_other = symbols > 0
-    mantissas = np.frombuffer(cut.stream[length:], dtype=np.uint8)
-    rest = np.zeros((int(is_other.sum()), 4), dtype=np.uint8)
-    rest[:, :3] = mantissas.reshape(len(rest), 3)
+def _restore_floats(numbers: NDArray[np.int64], take: Callable[[int], bytes]) -> bytes:
+    is_other = numbers > 0
+    count = int(is_other.sum())
+    rest = np.zeros((count, 4), dtype=np.uint8)
+    rest[:, :3] = np.frombuffer(take(3 * count), dtype=np.uint8).reshape(count, 3)
     others = rest.reshape(-1).view(WORD)
-    words = np.zeros(count, dtype=WORD)
-    exponents = (symbols[is_other] - 1).astype(WORD)
+    words = np.zeros(len(numbers), dtype=WORD)
+    exponents = (numbers[is_other] - 1).astype(WORD)
     words[is_other] = others & 0x7FFFFF | exponents << 23 | (others >> 23) << 31
     return words.tobytes()
 
 
-def _decode(stream: bytes, count: int, size: int, zero: int, stride: int) -> NDArray[np.int64]:
-    if not (0 < size <= _EXPONENTS and zero < size and stride <= max(count, 1)):
-        raise ValueError(f"symbols of size {size}, zero {zero} and stride {stride} are never coded")
-    return decode_symbols(stream, count, size, zero, stride)
+def _parts(raw: bytes, bits: int) -> NDArray[np.int64]:
+    """The numbers that share the bytes, the lowest bits of each first."""
+    content = np.frombuffer(raw, dtype=np.uint8).astype(np.int64)
+    return (content[:, None] >> np.arange(0, 8, bits) & (1 << bits) - 1).reshape(-1)
+
+
+def _joined(numbers: NDArray[np.int64], bits: int) -> bytes:
+    each = 8 // bits
+    padded = np.pad(numbers % (1 << bits), (0, -len(numbers) % each)).reshape(-1, each)
+    joined = (padded << np.arange(0, 8, bits)).sum(axis=1).astype(np.uint8)
+    return bytes(joined.tobytes())
 
 
 def _table(words: NDArray[np.uint32]) -> NDArray[np.uint32] | None:
@@ -203,29 +264,3 @@ def _table(words: NDArray[np.uint32]) -> NDArray[np.uint32] | None:
         return None
     values = np.unique(words)
     return values if len(values) <= most else None
-
-
-def _parts(content: NDArray[np.uint8], bits: int) -> NDArray[np.int64]:
-    places = np.arange(0, 8, bits)
-    return (content[:, None].astype(np.int64) >> places & (1 << bits) - 1).reshape(-1)
-
-
-def _commonest(symbols: NDArray[np.int64]) -> int:
-    return int(np.bincount(symbols).argmax())
-
-
-def _if_shorter(cut: Cut, raw: bytes) -> Cut | None:
-    return cut if cut.size < len(deflate(raw)) else None
-
-
-def symbols_in(kind: int, fields: Sequence[int]) -> int:
-    """How many symbols are coded one by one, which is what takes time.
-
-    Raises:
-        ValueError: If the fields are none that this module writes.
-    """
-    if kind == PARTS:
-        if fields[4] not in PART_BITS:
-            raise ValueError(f"parts of {fields[4]} bits are never coded")
-        return fields[0] * (8 // fields[4])
-    return 0 if kind == PLANES else fields[0]
