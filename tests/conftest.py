@@ -10,12 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-# oneDNN's AVX2 kernel for a strided 1x1 convolution of fewer than 8 channels writes beyond its
-# memory in PyTorch 2.13 (4 to 8 channels, stride 2, is enough); AVX-512's does not. Tiny networks
-# have such layers. oneDNN reads this at its first use.
-if not torch.cpu._is_avx512_supported():
-    os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX")
-
 from model_compression.images import ImageSet, Normalization
 
 

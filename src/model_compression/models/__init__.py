@@ -23,6 +23,7 @@ from model_compression.models.tensor_file import (
 )
 from model_compression.models.wide_resnet import WideResNet
 from model_compression.models.zoo import available_models
+from model_compression.safe_convolutions import guard_convolutions
 
 __all__ = [
     "Checkpoint",
@@ -46,3 +47,5 @@ __all__ = [
     "write_checkpoint",
     "write_tensor_file",
 ]
+
+guard_convolutions()
