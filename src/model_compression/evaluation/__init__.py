@@ -10,7 +10,7 @@ from model_compression.evaluation.calibration import (
 from model_compression.evaluation.classification import classification_tables
 from model_compression.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from model_compression.evaluation.cost import count_macs, count_parameters
-from model_compression.evaluation.inference import Score, predict_logits, score
+from model_compression.evaluation.inference import Score, Tally, predict_logits, score, tally
 from model_compression.evaluation.intervals import difference_interval, wilson_interval
 from model_compression.evaluation.modes import device_of, evaluating
 from model_compression.evaluation.paired import PairedResult, mcnemar_test, paired_interval
@@ -27,6 +27,7 @@ __all__ = [
     "AccuracySummary",
     "PairedResult",
     "Score",
+    "Tally",
     "accuracy_by_corruption",
     "accuracy_under_corruptions",
     "class_changes",
@@ -48,5 +49,6 @@ __all__ = [
     "score",
     "softmax",
     "summarise",
+    "tally",
     "wilson_interval",
 ]

@@ -47,8 +47,29 @@ def predict_logits(
     return np.concatenate(logits)
 
 
+class Tally(NamedTuple):
+    """What a score is made of; the sums of several tallies are the tally of all their images."""
+
+    correct: float
+    """Images classified correctly."""
+    loss: float
+    """Summed cross-entropy, in nats."""
+    images: float
+    """All that were seen."""
+
+    @property
+    def score(self) -> Score:
+        """The shares and means of these images."""
+        return Score(accuracy=self.correct / self.images, loss=self.loss / self.images)
+
+
 def score(module: nn.Module, batches: Batches) -> Score:
-    """Accuracy and loss over one epoch of ``batches``.
+    """Accuracy and loss over one epoch of ``batches``; see ``tally`` for its arguments."""
+    return tally(module, batches).score
+
+
+def tally(module: nn.Module, batches: Batches) -> Tally:
+    """Counts over one epoch of ``batches``, of a share of them where they are shared.
 
     Args:
         module: Run in evaluation mode and left in its own.
@@ -62,4 +83,4 @@ def score(module: nn.Module, batches: Batches) -> Score:
             correct += int((logits.argmax(dim=1) == batch.labels).sum())
             loss += float(cross_entropy(logits, batch.labels, reduction="sum"))
             seen += len(batch.labels)
-    return Score(accuracy=correct / seen, loss=loss / seen)
+    return Tally(correct, loss, seen)

@@ -44,9 +44,13 @@ class Batches:
         shuffle: For training: a new order each epoch, and an incomplete last batch is dropped
             unless it is the only one. Otherwise every image comes once, in the set's order.
         channels_last: Lay images out channels-last in memory: CPU convolutions are faster then.
+        share: (r, n) is what the r-th of n processes sees, from 0. Of shuffled batches, a part of
+            each: n parts make the whole, in order, and differ by one image at most. Of others,
+            every n-th batch, whole.
 
     Raises:
-        ValueError: If ``batch_size`` is below 1, or the normalisation is for other channels.
+        ValueError: If ``batch_size`` is below 1, or the normalisation is for other channels; or if
+            a shuffled batch has no image for each process.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class Batches:
         augmentation: AugmentationParameters | None = None,
         shuffle: bool,
         channels_last: bool = True,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"The batch size must be at least 1; got {batch_size}.")
@@ -76,9 +81,20 @@ class Batches:
         self.augmentation = augmentation
         self.shuffle = shuffle
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.share = share
+        if shuffle and self.images_a_batch < share[1]:
+            raise ValueError(
+                f"{share[1]} processes can't share a batch of {self.images_a_batch} images: raise "
+                "batch_size, or start fewer processes"
+            )
+
+    @property
+    def images_a_batch(self) -> int:
+        """Of a shuffled batch, over all shares."""
+        return min(self.batch_size, len(self.image_set))
 
     def __len__(self) -> int:
-        """The number of batches in an epoch."""
+        """The number of batches in an epoch, over all shares."""
         full, rest = divmod(len(self.image_set), self.batch_size)
         if self.shuffle:
             return max(full, 1)
@@ -89,9 +105,13 @@ class Batches:
         order = torch.arange(len(self.image_set))
         if self.shuffle:
             order = random_bits(self.seed, epoch, order).argsort()
-        for batch in range(len(self)):
+        which, shares = self.share
+        for batch in range(0 if self.shuffle else which, len(self), 1 if self.shuffle else shares):
             start = batch * self.batch_size
-            yield self._batch(order[start : start + self.batch_size], epoch)
+            indices = order[start : start + self.batch_size]
+            yield self._batch(
+                indices.tensor_split(shares)[which] if self.shuffle else indices, epoch
+            )
 
     def _batch(self, indices: Tensor, epoch: int) -> Batch:
         positions = indices.numpy()

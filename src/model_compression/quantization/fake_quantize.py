@@ -57,6 +57,9 @@ class ActivationFakeQuantize(FakeQuantizeBase):  # type: ignore[misc]
         self.is_dynamic = is_dynamic
         self.collect: Callable[[Tensor], None] | None = None
         """Is shown every tensor, if there is one."""
+        self.range_of_all: Callable[[Tensor], Tensor] | None = None
+        """Makes (-smallest, largest) of a part of a batch that of the whole batch; ``None`` where
+        there are no other parts. Set by the training, whose processes share a batch."""
         self.register_buffer("low", torch.zeros(()))
         self.register_buffer("high", torch.zeros(()))
         self.register_buffer("observations", torch.zeros((), dtype=torch.int64))
@@ -86,7 +89,12 @@ class ActivationFakeQuantize(FakeQuantizeBase):  # type: ignore[misc]
         return torch.tensor([scale]), torch.tensor([zero_point], dtype=torch.int32)
 
     def _observe(self, x: Tensor) -> None:
-        low, high = torch.stack((x.amin(), x.amax())).tolist()
+        ends = torch.stack((-x.amin(), x.amax()))
+        if self.range_of_all is not None:
+            # What is not a number has no place among the largest: infinite, it is found by all.
+            ends = self.range_of_all(ends.nan_to_num(nan=math.inf))
+        negated, high = ends.tolist()
+        low = -negated
         if not (math.isfinite(low) and math.isfinite(high)):
             raise FloatingPointError(
                 f"Activations run from {low} to {high}: the training has diverged. "

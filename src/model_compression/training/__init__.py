@@ -14,6 +14,16 @@ from model_compression.training.loop import (
     without_training,
 )
 from model_compression.training.objective import CrossEntropy, LossOutput, Objective
+from model_compression.training.processes import (
+    ALONE,
+    ProcessesDisagreeError,
+    ProcessLostError,
+    Team,
+    current_team,
+    join,
+    launched,
+    share_with,
+)
 from model_compression.training.settings import TrainingSettings
 from model_compression.training.state import (
     History,
@@ -23,21 +33,29 @@ from model_compression.training.state import (
 )
 
 __all__ = [
+    "ALONE",
     "CrossEntropy",
     "History",
     "LossOutput",
     "Objective",
     "Precision",
+    "ProcessLostError",
+    "ProcessesDisagreeError",
+    "Team",
     "Trainee",
     "TrainingDivergedError",
     "TrainingSettings",
     "TrainingState",
     "autocast",
+    "current_team",
     "fit",
+    "join",
+    "launched",
     "place",
     "read_training_state",
     "resolve_device",
     "resolve_precision",
+    "share_with",
     "without_training",
     "write_training_state",
 ]

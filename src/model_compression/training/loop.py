@@ -13,16 +13,18 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from model_compression.evaluation import Score, score
-from model_compression.images import Batches, ImageSet
+from model_compression.evaluation import Score, Tally, tally
+from model_compression.images import Batch, Batches, ImageSet
 from model_compression.models.checkpoint import Checkpoint
 from model_compression.training.hardware import autocast, place, resolve_device, resolve_precision
 from model_compression.training.objective import Objective
 from model_compression.training.optimizers import build_optimizer
+from model_compression.training.processes import current_team
 from model_compression.training.progress import TrainingProgress, training_progress
 from model_compression.training.schedules import learning_rate_factor
 from model_compression.training.settings import TrainingSettings
 from model_compression.training.state import History, TrainingState
+from model_compression.training.whole_batch import whole_batch_statistics
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +71,10 @@ def fit(
     Every source of chance is a pure function of the seed and the epoch, so a training that goes on
     from a stored state reaches bit-identical weights on the same CPU and number of threads.
 
+    Where several processes train together (``processes.share_with``), all of them call this alike,
+    each sees its share of every batch, and all yield the same states, those of one process up to
+    rounding.
+
     Args:
         prepare: Makes the network in its initial state and its objective; called only if there is
             something left to train.
@@ -87,6 +93,7 @@ def fit(
 
     Raises:
         TrainingDivergedError: If the loss is no longer finite.
+        ProcessesDisagreeError: If another process was to train something else.
     """
     if resume is not None and resume.fingerprint != start.fingerprint:
         logger.info(
@@ -95,12 +102,19 @@ def fit(
             start.stage,
         )
         resume = None
+    team = current_team()
+    team.agree((start.stage, start.fingerprint, None if resume is None else resume.epoch))
     if resume is not None and resume.finished:
         logger.info("%s: nothing has changed, so the stored training is reused", start.stage)
         yield resume
         return
-    trainee = prepare() if resume is None or fitted is None else fitted(resume.weights)
-    yield from _Fit(trainee, start, train, validation, settings, resume).epochs()
+    if fitted is None:
+        trainee = prepare()
+    elif resume is not None:
+        trainee = fitted(resume.weights)
+    else:
+        trainee = _as_leaders(prepare, fitted)
+    yield from _Fit(trainee, start, train, validation, settings, resume, fitted).epochs()
 
 
 def without_training(
@@ -118,7 +132,9 @@ def without_training(
     if resume is not None and resume.fingerprint == start.fingerprint and resume.finished:
         logger.info("%s: nothing has changed, so the stored network is reused", start.stage)
         return resume
-    weights, history = make()
+    # Nothing is trained, so there is nothing to share: of several processes the first makes it, and
+    # the others' states are read by nobody.
+    weights, history = make() if current_team().leads else ({}, [])
     weights = _copy(weights)
     return TrainingState(
         best=replace(start, weights=weights),
@@ -143,7 +159,10 @@ class _Fit:
         validation: ImageSet,
         settings: TrainingSettings,
         resume: TrainingState | None,
+        fitted: Callable[[Mapping[str, Tensor]], Trainee] | None,
     ) -> None:
+        self.team = current_team()
+        self.fitted = fitted
         self.settings = settings
         self.start = start
         self.device = resolve_device(settings.device)
@@ -157,6 +176,7 @@ class _Fit:
             augmentation=settings.augmentation,
             shuffle=True,
             channels_last=settings.channels_last,
+            share=(self.team.rank, self.team.size),
         )
         self.validation = Batches(
             validation,
@@ -165,6 +185,7 @@ class _Fit:
             device=self.device,
             shuffle=False,
             channels_last=settings.channels_last,
+            share=(self.team.rank, self.team.size),
         )
         self.best: Checkpoint | None = None
         self.history: History = []
@@ -188,7 +209,7 @@ class _Fit:
 
     def _reshape(self, epoch: int) -> None:
         """Goes on with another network if there is one for this epoch."""
-        trainee = self.trainee.reshape(epoch, self.model)
+        trainee = self._reshaped(epoch)
         if trainee is None:
             return
         learned = self.objective.state_dict()
@@ -197,6 +218,18 @@ class _Fit:
         # projections from layers that have become narrower can't be.
         if _alike(learned, self.objective.state_dict()):
             self.objective.load_state_dict(learned)
+
+    def _reshaped(self, epoch: int) -> Trainee | None:
+        if self.fitted is None or self.team.size == 1:
+            return self.trainee.reshape(epoch, self.model)
+        changed: list[Trainee | None] = [None]
+
+        def weights() -> dict[str, Tensor] | None:
+            changed[0] = self.trainee.reshape(epoch, self.model)
+            return None if changed[0] is None else _copy(changed[0].model.state_dict())
+
+        shape = self.team.of_leader(weights)
+        return changed[0] if shape is None or self.team.leads else self.fitted(shape)
 
     def _restore(self, state: TrainingState) -> None:
         self.model.load_state_dict(state.weights)
@@ -222,7 +255,11 @@ class _Fit:
             str(self.precision).removeprefix("torch."),
         )
         with training_progress(
-            self.start.stage, self.settings.epochs, len(self.batches), done
+            self.start.stage,
+            self.settings.epochs,
+            len(self.batches),
+            done,
+            shown=self.team.leads,
         ) as progress:
             for epoch in range(done, self.settings.epochs):
                 yield self._epoch(epoch, progress)
@@ -232,10 +269,14 @@ class _Fit:
         self._reshape(epoch)
         # Dropout draws from the global generator: seeding it anew every epoch makes a resumed
         # epoch draw what the uninterrupted one drew.
-        torch.manual_seed(self.settings.seed * 1_000_003 + epoch)
+        torch.manual_seed(self.team.seed(self.settings.seed * 1_000_003 + epoch))
+        # Chance that is left to a process before (a peer's first weights), and rounding where the
+        # machines differ, must not add up.
+        self.team.take_leaders(self._state())
         self.trainee.before_epoch(epoch)
         try:
-            loss, accuracy = self._train(epoch, progress)
+            with whole_batch_statistics(self.team, self.model, self.objective):
+                loss, accuracy = self._train(epoch, progress)
         except FloatingPointError as error:
             raise self._diverged(str(error), epoch) from error
         validated = self._validate()
@@ -288,14 +329,13 @@ class _Fit:
         steps = len(self.batches)
         total_loss = torch.zeros((), device=self.device)
         correct = torch.zeros((), dtype=torch.int64, device=self.device)
-        seen = 0
         for index, batch in enumerate(self.batches.epoch(epoch)):
             step = epoch * steps + index
             self._set_learning_rate(step)
             with autocast(self.precision, self.device):
                 output = self.objective(batch, self.model)
             self.optimizer.zero_grad(set_to_none=True)
-            output.loss.backward()
+            self._backward(output.loss, batch)
             if self.settings.gradient_clip is not None:
                 nn.utils.clip_grad_norm_(self.parameters, self.settings.gradient_clip)
             self.optimizer.step()
@@ -306,11 +346,25 @@ class _Fit:
                 total_loss += output.loss.detach() * len(batch.labels)
                 labels = batch.labels if output.labels is None else output.labels
                 correct += (output.logits.argmax(1) == labels).sum()
-            seen += len(batch.labels)
             progress.step(step + 1, epoch + 1)
             if index % STEPS_BETWEEN_LOSS_CHECKS == 0 or index + 1 == steps:
-                self._require_finite(total_loss.item(), epoch, f"by step {index + 1}")
-        return total_loss.item() / seen, correct.item() / seen
+                loss = self.team.total(total_loss.clone()).item()
+                self._require_finite(loss, epoch, f"by step {index + 1}")
+        images = steps * self.batches.images_a_batch
+        return loss / images, self.team.total(correct).item() / images
+
+    def _backward(self, loss: Tensor, batch: Batch) -> None:
+        """The gradient of the whole batch's loss, this process's part weighed by its share."""
+        if self.team.size == 1:
+            loss.backward()  # type: ignore[no-untyped-call]
+            return
+        (loss * (len(batch.labels) / self.batches.images_a_batch)).backward()
+        self.team.sum_gradients(self.parameters)
+
+    def _state(self) -> list[Tensor]:
+        """What a step changes: the network's tensors, the objective's and the average's."""
+        modules = (self.model.state_dict(), self.objective.state_dict(), self.averaged)
+        return [tensor for tensors in modules for tensor in tensors.values()]
 
     def _set_learning_rate(self, step: int) -> None:
         factor = learning_rate_factor(
@@ -347,13 +401,37 @@ class _Fit:
         """Scores what would be kept: the averaged weights if there are any."""
         with autocast(self.precision, self.device):
             if not self.averaged:
-                return score(self.model, self.validation)
+                return self._score()
             raw = _copy(self.model.state_dict())
             self.model.load_state_dict(self.averaged)
             try:
-                return score(self.model, self.validation)
+                return self._score()
             finally:
                 self.model.load_state_dict(raw)
+
+    def _score(self) -> Score:
+        sums = torch.tensor(tally(self.model, self.validation), dtype=torch.float64)
+        return Tally(*self.team.total(sums).tolist()).score
+
+
+def _as_leaders(
+    prepare: Callable[[], Trainee], fitted: Callable[[Mapping[str, Tensor]], Trainee]
+) -> Trainee:
+    """What ``prepare`` makes in the first of several processes, and in the others one that fits it.
+
+    So what it measures (a latency, say) is measured once.
+    """
+    team = current_team()
+    if team.size == 1:
+        return prepare()
+    made: list[Trainee] = []
+
+    def weights() -> dict[str, Tensor]:
+        made.append(prepare())
+        return _copy(made[0].model.state_dict())
+
+    shape = team.of_leader(weights)
+    return made[0] if made else fitted(shape)
 
 
 def _laid_out_as(model: Tensor, value: Tensor) -> Tensor:

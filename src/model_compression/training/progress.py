@@ -49,12 +49,15 @@ class TrainingProgress:
 
 @contextmanager
 def training_progress(
-    stage: str, epochs: int, steps_per_epoch: int, done: int
+    stage: str, epochs: int, steps_per_epoch: int, done: int, *, shown: bool = True
 ) -> Iterator[TrainingProgress]:
-    """Shows the progress of ``stage`` while the block runs, starting after ``done`` epochs."""
+    """Shows the progress of ``stage`` while the block runs, starting after ``done`` epochs.
+
+    Of several processes that train together, one is ``shown``: they share a terminal.
+    """
     steps = epochs * steps_per_epoch
     console = get_console()
-    if not console.is_terminal:
+    if not (shown and console.is_terminal):
         yield TrainingProgress(stage, epochs, None, steps)
         return
     columns = (
