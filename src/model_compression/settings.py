@@ -5,13 +5,22 @@ from rich import get_console
 
 from model_compression.graph_colours import GraphColours
 from model_compression.known_parameters import KnownParameters
+from model_compression.several_processes import (
+    SeveralProcesses,
+    follows,
+    report_only_trouble,
+)
 from model_compression.tracking.hook import Tracking
 
 # Rich wraps at 80 columns where it sees no terminal; a log file reads better with a line a record.
 if not get_console().is_terminal:
     get_console().width = 200
 
-HOOKS = (KnownParameters(), GraphColours(), Tracking())
+HOOKS: tuple[object, ...] = (KnownParameters(), GraphColours(), Tracking(), SeveralProcesses())
+if follows():
+    # Under torchrun, all processes but the first only train along: the run is the first one's.
+    HOOKS = (KnownParameters(), SeveralProcesses())
+    report_only_trouble()
 
 # Tracking extends kedro-mlflow's own hook, which would otherwise run beside it.
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow", "kedro-telemetry")

@@ -53,6 +53,11 @@ class AtSettings(FeatureMethod):
     power: Annotated[float, Field(ge=1)] = 2.0
     """p of the attention maps."""
 
+    @property
+    def is_mean_over_images(self) -> bool:
+        """It is."""
+        return True
+
     def transfer(self, probe: Probe) -> Transfer:
         """Learns nothing itself."""
         return SumOverLayers(partial(at_loss, power=self.power), self.weight)

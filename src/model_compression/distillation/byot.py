@@ -157,6 +157,11 @@ class ByotSettings(Method):
     """Module paths, from the input towards the output; the last one's features are the aim.
     ``null``: the last layer at each of the last four sizes of map."""
 
+    @property
+    def is_mean_over_images(self) -> bool:
+        """It is."""
+        return True
+
     def objective(self, pair: Pair) -> Objective:
         """Puts a classifier on each layer but the last.
 

@@ -75,6 +75,11 @@ class DistSettings(WeightedMethod, ResponseMethod):
     gamma: NonNegativeFloat = 1.0
     """Weight of the relation between the images of a class."""
 
+    @property
+    def is_mean_over_images(self) -> bool:
+        """Without the relation between the images of a class."""
+        return self.gamma == 0
+
     def loss(self, student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
         """Weight · ``dist_loss``."""
         return self.weight * dist_loss(

@@ -79,6 +79,11 @@ class DkdSettings(WeightedMethod, ResponseMethod):
     """Epochs over which the loss grows to its weight; 0 and 1 for none. The paper's are 20 of 240;
     a large ``beta`` needs some."""
 
+    @property
+    def is_mean_over_images(self) -> bool:
+        """It is."""
+        return True
+
     def loss(self, student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
         """Ramp · weight · ``dkd_loss``."""
         loss = dkd_loss(

@@ -46,6 +46,11 @@ class FitNetsSettings(FeatureMethod):
     """Which of the observed layers, counted from 0; ``null`` for the middle one, as a hint at the
     output leaves the student the least freedom."""
 
+    @property
+    def is_mean_over_images(self) -> bool:
+        """It is."""
+        return True
+
     def transfer(self, probe: Probe) -> Transfer:
         """Made for the channels of the hinted layers.
 

@@ -26,6 +26,11 @@ class KdSettings(ResponseMethod):
     paper's 0.1 for the labels and 9 for the soft targets are a share of 0.989."""
 
     @property
+    def is_mean_over_images(self) -> bool:
+        """It is."""
+        return True
+
+    @property
     def labels_weight(self) -> float:
         """1 - α."""
         return 1.0 - self.alpha

@@ -19,6 +19,11 @@ class LabelsOnly(Method):
     method: Literal["none"]
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
+    @property
+    def is_mean_over_images(self) -> bool:
+        """It is."""
+        return True
+
     def objective(self, pair: Pair) -> Objective:
         """Cross-entropy; never asks the pair's teacher."""
         return CrossEntropy(self.label_smoothing)

@@ -70,6 +70,11 @@ class LwfSettings(TransferMethod):
     same_classes: ClassVar[bool] = False
 
     @property
+    def is_mean_over_images(self) -> bool:
+        """It is."""
+        return True
+
+    @property
     def labels_weight(self) -> float:
         """None is left to the objective: among which classes is asked is known here alone."""
         return 0.0

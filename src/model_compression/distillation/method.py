@@ -99,6 +99,26 @@ class Method(Parameters, ABC):
         """Whether several teachers can answer as one: of these there are only logits."""
         return False
 
+    @property
+    def is_mean_over_images(self) -> bool:
+        """Whether the loss of a batch is the mean of its images' losses, batch norms aside.
+
+        Then several processes that share a batch learn what one would. Where images are compared
+        with each other, or something else is taken of a batch as a whole, they would not.
+        """
+        return False
+
+    def why_not_shared(self) -> str | None:
+        """Why several processes can't train by this method together; ``None`` if they can."""
+        if self.is_mean_over_images:
+            return None
+        return (
+            f"{self.method}, as it is set, takes a batch as a whole (it compares its images, say), "
+            "and several processes, each of which sees a part of it, would learn something else: "
+            "train this stage in one process, by the same command without torchrun, or take a "
+            "method that looks at each image by itself (kd, dkd, at, reviewkd, ...)"
+        )
+
     @abstractmethod
     def objective(self, pair: Pair) -> Objective:
         """What the training loop minimises.

@@ -88,6 +88,11 @@ class MutualSettings(Method):
     weight: PositiveFloat = 1.0
     """Of what each learns from the other, beside the labels."""
 
+    @property
+    def is_mean_over_images(self) -> bool:
+        """It is."""
+        return True
+
     def objective(self, pair: Pair) -> Objective:
         """Builds the peer with new weights from torch's random state.
 

@@ -63,6 +63,11 @@ class NstSettings(FeatureMethod):
     """λ of the paper, its factor ½ included. The usual 50 was worse than 5 on validation images
     (docs/how-to/choose-a-method.md)."""
 
+    @property
+    def is_mean_over_images(self) -> bool:
+        """It is."""
+        return True
+
     def transfer(self, probe: Probe) -> Transfer:
         """Learns nothing itself."""
         return SumOverLayers(nst_loss, self.weight)

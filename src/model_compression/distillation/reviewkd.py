@@ -71,6 +71,11 @@ class ReviewKdSettings(FeatureMethod):
     7 million multiply-accumulates an image with 32 and 14 with 64 (the authors' for small
     networks), and a ResNet-8 itself 9."""
 
+    @property
+    def is_mean_over_images(self) -> bool:
+        """It is."""
+        return True
+
     def transfer(self, probe: Probe) -> Transfer:
         """Made for the channels of the observed layers."""
         pairs = zip(probe.student.features, probe.teacher.features, strict=True)

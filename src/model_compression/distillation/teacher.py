@@ -5,17 +5,24 @@ Knows how teachers are asked; what is learned from them is the methods' business
 
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model_compression.distillation.answers import AnswerShelf
+from model_compression.distillation.answers import Answers, AnswerShelf
 from model_compression.distillation.method import DistillationError, Need, Observed, Teacher
 from model_compression.distillation.taps import Taps
 from model_compression.images import Batch, Batches
-from model_compression.training import Precision, autocast, place, resolve_precision
+from model_compression.training import (
+    Precision,
+    autocast,
+    current_team,
+    place,
+    resolve_precision,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -98,12 +105,11 @@ class RememberingTeacher:
         self._shelf = shelf
         self._key = key
         self._images = images
+        self._seen: set[int] = set()
 
     def logits(self, batch: Batch) -> Tensor:
         """The stored logits, shape (N, K), float32, on the device of the images."""
-        answers = self._shelf.find(self._key, batch.view)
-        if answers is None:
-            answers = self._shelf.keep(self._key, batch.view, self._ask(batch.view))
+        answers = self._answers(batch.view)
         rows = torch.from_numpy(answers[batch.indices.cpu().numpy()])
         return rows.to(batch.images.device, torch.float32)
 
@@ -114,6 +120,16 @@ class RememberingTeacher:
     def watch(self, need: Need, layers: Sequence[str] | None = None, count: int = 3) -> Observed:
         """As ``FrozenTeacher.watch``."""
         return self._teacher.watch(need, layers, count)
+
+    def _answers(self, view: int) -> Answers:
+        # Of several processes that train together one asks and writes; the others read after it.
+        first = current_team().leader_first() if view not in self._seen else nullcontext()
+        with first:
+            answers = self._shelf.find(self._key, view)
+            if answers is None:
+                answers = self._shelf.keep(self._key, view, self._ask(view))
+        self._seen.add(view)
+        return answers
 
     def _ask(self, view: int) -> Tensor:
         logger.info("the teacher is asked about view %d of all images", view + 1)

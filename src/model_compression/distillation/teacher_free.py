@@ -86,6 +86,11 @@ class TeacherFreeSettings(Method):
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.1
     """The virtual teacher's share of the loss; the labels have the rest."""
 
+    @property
+    def is_mean_over_images(self) -> bool:
+        """It is."""
+        return True
+
     def objective(self, pair: Pair) -> Objective:
         """Never asks the pair's teacher."""
         return TeacherFree(self.temperature, self.probability, self.alpha)

@@ -54,6 +54,11 @@ class VidSettings(FeatureMethod):
     initial_variance: PositiveFloat = 5.0
     """σ² of every channel before the first step."""
 
+    @property
+    def is_mean_over_images(self) -> bool:
+        """It is."""
+        return True
+
     def transfer(self, probe: Probe) -> Transfer:
         """Made for the channels of the observed layers."""
         pairs = zip(probe.student.features, probe.teacher.features, strict=True)

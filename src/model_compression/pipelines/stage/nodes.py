@@ -24,6 +24,7 @@ from model_compression.deployment import (
 from model_compression.distillation import (
     AnswerShelf,
     Combination,
+    DistillationError,
     FrozenTeacher,
     Method,
     Pair,
@@ -45,6 +46,7 @@ from model_compression.training import (
     Objective,
     TrainingSettings,
     TrainingState,
+    current_team,
     resolve_device,
     resolve_precision,
 )
@@ -275,8 +277,11 @@ def learn_from(
         combination: How several teachers answer as one.
 
     Raises:
-        DistillationError: If the method does not go with these networks.
+        DistillationError: If the method does not go with these networks, or with several processes.
     """
+    refusal = method.why_not_shared() if current_team().size > 1 else None
+    if refusal is not None:
+        raise DistillationError(refusal)
     asked = [_teacher(checkpoint, settings, train, answers) for checkpoint in teachers]
     return method.objective(
         Pair(

@@ -18,6 +18,10 @@ class LearningParameters(Parameters):
     teacher's; ``null``: they are not asked."""
     training: TrainingSettings
 
+    def why_not_shared(self) -> str | None:
+        """Why several processes can't train this stage together; ``None`` if they can."""
+        return self.distillation.why_not_shared()
+
     @model_validator(mode="after")
     def _further_teachers_can_be_asked(self) -> Self:
         if self.more_teachers is not None and not self.distillation.asks_several:
