@@ -4,7 +4,7 @@ Knows how teachers are asked; what is learned from them is the methods' business
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import torch
@@ -103,7 +103,8 @@ class RememberingTeacher:
         """The stored logits, shape (N, K), float32, on the device of the images."""
         answers = self._shelf.find(self._key, batch.view)
         if answers is None:
-            answers = self._shelf.keep(self._key, batch.view, self._ask(batch.view))
+            shape = (len(self._images.image_set), self.classes)
+            answers = self._shelf.keep(self._key, batch.view, shape, self._ask(batch.view))
         rows = torch.from_numpy(answers[batch.indices.cpu().numpy()])
         return rows.to(batch.images.device, torch.float32)
 
@@ -115,10 +116,10 @@ class RememberingTeacher:
         """As ``FrozenTeacher.watch``."""
         return self._teacher.watch(need, layers, count)
 
-    def _ask(self, view: int) -> Tensor:
+    def _ask(self, view: int) -> Iterator[Tensor]:
         logger.info("the teacher is asked about view %d of all images", view + 1)
-        answers = [self._teacher.logits(batch) for batch in self._images.epoch(view)]
-        return torch.cat(answers).to("cpu", torch.float16)
+        for batch in self._images.epoch(view):
+            yield self._teacher.logits(batch).to("cpu", torch.float16)
 
 
 class TeacherEnsemble:
