@@ -3,8 +3,8 @@ import pytest
 from PIL import Image
 
 from model_compression.images import ImageSourceError
-from model_compression.images.decoding import LazyImages, fit_image, reformat, to_picture
-from model_compression.images.raw_images import PixelFormat
+from model_compression.images.decoding import LazyImages, reformat
+from model_compression.pictures import PixelFormat, fit_image, to_picture
 
 AS_IT_IS = PixelFormat(None, None)
 GREY = PixelFormat(None, 1)

@@ -8,7 +8,8 @@ from PIL import Image
 
 from model_compression.images import FolderSource, ImageSourceError
 from model_compression.images.folder import load_folder
-from model_compression.images.raw_images import PixelFormat, TrainTest
+from model_compression.images.raw_images import TrainTest
+from model_compression.pictures import PixelFormat
 
 FORMAT = PixelFormat(8, None)
 

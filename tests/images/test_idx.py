@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from model_compression.images import IdxSource, ImageSourceError
 from model_compression.images.idx import load_idx, read_idx
-from model_compression.images.raw_images import PixelFormat, TrainTest
+from model_compression.images.raw_images import TrainTest
+from model_compression.pictures import PixelFormat
 
 AS_IT_IS = PixelFormat(None, None)
 EMBEDDED = Path(__file__).parents[2] / "data/01_raw/fashion-mnist"

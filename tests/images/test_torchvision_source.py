@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model_compression.images import ImageSourceError, TorchvisionSource
-from model_compression.images.raw_images import PixelFormat, TrainTest
+from model_compression.images.raw_images import TrainTest
 from model_compression.images.torchvision_source import (
     available_torchvision_datasets,
     load_torchvision,
 )
+from model_compression.pictures import PixelFormat
 from model_compression.torchvision_shim import import_torchvision
 
 AS_IT_IS = PixelFormat(None, None)

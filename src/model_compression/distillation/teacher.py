@@ -4,7 +4,7 @@ Knows how teachers are asked; what is learned from them is the methods' business
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import Literal
 
@@ -127,14 +127,15 @@ class RememberingTeacher:
         with first:
             answers = self._shelf.find(self._key, view)
             if answers is None:
-                answers = self._shelf.keep(self._key, view, self._ask(view))
+                shape = (len(self._images.image_set), self.classes)
+                answers = self._shelf.keep(self._key, view, shape, self._ask(view))
         self._seen.add(view)
         return answers
 
-    def _ask(self, view: int) -> Tensor:
+    def _ask(self, view: int) -> Iterator[Tensor]:
         logger.info("the teacher is asked about view %d of all images", view + 1)
-        answers = [self._teacher.logits(batch) for batch in self._images.epoch(view)]
-        return torch.cat(answers).to("cpu", torch.float16)
+        for batch in self._images.epoch(view):
+            yield self._teacher.logits(batch).to("cpu", torch.float16)
 
 
 class TeacherEnsemble:

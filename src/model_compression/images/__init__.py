@@ -3,16 +3,16 @@
 from model_compression.images.augmentation import AugmentationParameters, augment
 from model_compression.images.batches import Batch, Batches
 from model_compression.images.contact_sheet import contact_sheet, thumbnail
-from model_compression.images.decoding import fit_image, to_picture
 from model_compression.images.folder import FolderSource
 from model_compression.images.idx import IdxSource
 from model_compression.images.image_set import ImageArray, ImageSet, ImageSetError
 from model_compression.images.normalization import Normalization, compute_normalization
-from model_compression.images.raw_images import ImageSourceError, PixelFormat
+from model_compression.images.raw_images import ImageSourceError
 from model_compression.images.sources import DataParameters, Splits, load_images
 from model_compression.images.splits import stratified_split, stratified_subset
 from model_compression.images.storage import read_image_set, write_image_set
 from model_compression.images.torchvision_source import TorchvisionSource
+from model_compression.pictures import PixelFormat, fit_image, to_picture
 
 __all__ = [
     "AugmentationParameters",

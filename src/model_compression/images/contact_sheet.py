@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model_compression.images.decoding import to_picture
 from model_compression.images.image_set import ImageSet
+from model_compression.pictures import to_picture
 
 _TILE = 64
 _GAP = 2

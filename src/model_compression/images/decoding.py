@@ -1,6 +1,6 @@
-"""From a picture to an array of bytes of the wanted size and channels.
+"""Images that are decoded when they are asked for, one after the other.
 
-Knows pixels; where pictures lie and what they show is its callers' business.
+Knows how to ask; what is done to a picture is known by `pictures`, one floor below.
 """
 
 from collections.abc import Callable
@@ -8,12 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
 from model_compression.images.image_set import ImageArray
-from model_compression.images.raw_images import ImageSourceError, PixelFormat
-
-_RGB = 3
+from model_compression.images.raw_images import ImageSourceError
+from model_compression.pictures import PixelFormat, fit_image, to_picture
 
 
 class LazyImages:
@@ -54,32 +52,6 @@ class LazyImages:
         return decoded
 
 
-def fit_image(image: Image.Image, pixel_format: PixelFormat) -> NDArray[np.uint8]:
-    """Brings a picture upright, to 8 bits, to the wanted channels and a square of the wanted size.
-
-    The shorter side is scaled to the size and the middle of the longer one kept. Transparent
-    parts become white, 16-bit greys keep their upper eight bits.
-
-    Args:
-        image: Any picture that PIL opens.
-        pixel_format: Size and channels; no size leaves the picture's, no channels makes it RGB.
-
-    Returns:
-        uint8, shape (C, H, W).
-
-    Raises:
-        ValueError: If the pixels are 32-bit numbers, whose range no file format tells.
-    """
-    upright = ImageOps.exif_transpose(image)
-    opaque = _without_transparency(_to_eight_bits(upright))
-    converted = opaque.convert("L" if pixel_format.channels == 1 else "RGB")
-    if pixel_format.image_size is not None:
-        size = (pixel_format.image_size, pixel_format.image_size)
-        converted = ImageOps.fit(converted, size, method=Image.Resampling.BICUBIC)
-    pixels = np.asarray(converted, dtype=np.uint8)
-    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-
-
 def reformat(images: NDArray[np.uint8], pixel_format: PixelFormat) -> ImageArray:
     """An array of images in the wanted format: itself where it fits, else converted when indexed.
 
@@ -98,25 +70,3 @@ def reformat(images: NDArray[np.uint8], pixel_format: PixelFormat) -> ImageArray
         return fit_image(to_picture(images[position]), PixelFormat(size, wanted_channels))
 
     return LazyImages(decode, wanted_shape)
-
-
-def to_picture(image: NDArray[np.uint8]) -> Image.Image:
-    """The PIL picture of one image of shape (C, H, W), C being 1 or 3."""
-    return Image.fromarray(image.transpose(1, 2, 0) if len(image) == _RGB else image[0])
-
-
-def _to_eight_bits(image: Image.Image) -> Image.Image:
-    # PIL's own conversion clips: it would turn nearly every 16-bit grey into white.
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        raise ValueError("pixels are 32-bit numbers; save the picture with 8 or 16 bits a channel")
-    return image
-
-
-def _without_transparency(image: Image.Image) -> Image.Image:
-    if not image.has_transparency_data:
-        return image
-    background = Image.new("RGBA", image.size, "white")
-    background.alpha_composite(image.convert("RGBA"))
-    return background

@@ -1,22 +1,25 @@
 """Images from a folder with one sub-folder per class.
 
-Knows files and folders; what is done to a picture is decoding's business.
+Knows files and folders; how they are decoded is the business of `file_images`.
 """
 
+import hashlib
+import json
+import os
+import stat
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 from pydantic import Field
 
 from model_compression.fingerprint import fingerprint
-from model_compression.images.decoding import LazyImages, fit_image
+from model_compression.images.file_images import FileImages, Unreadable
 from model_compression.images.image_set import ImageSet
-from model_compression.images.raw_images import ImageSourceError, PixelFormat, TrainTest, resolve
+from model_compression.images.raw_images import ImageSourceError, TrainTest, resolve
 from model_compression.images.splits import stratified_split
 from model_compression.parameters import Parameters
+from model_compression.pictures import PixelFormat
 
 _SUFFIXES = frozenset(
     (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -33,6 +36,11 @@ class FolderSource(Parameters):
     """A second such folder with the same classes; null: part of ``path`` is held out instead."""
     test_fraction: float = Field(default=0.15, gt=0, lt=1)
     """How much of each class is held out for the test where there is no ``test_path``."""
+    unreadable: Unreadable = "refuse"
+    """What is done about files that can't be read, once all were looked at. refuse: an error lists
+    them. skip: they are left out of the set that they were dealt to, and listed."""
+    workers: int | None = Field(default=None, ge=1)
+    """Processes that decode; null: one a core that this process may use; 1: this process."""
 
 
 def load_folder(
@@ -52,7 +60,7 @@ def load_folder(
     """
     folder = resolve(source.path, raw_folder)
     classes = _class_names(folder)
-    whole = _read_folder(folder, classes, pixel_format)
+    whole = _read_folder(source, folder, classes, pixel_format)
     if source.test_path is None:
         rest, held_out = stratified_split(whole.labels, source.test_fraction, seed)
         return TrainTest(whole.subset(rest), whole.subset(held_out))
@@ -64,7 +72,7 @@ def load_folder(
             f"Only in the first: {_difference(classes, test_classes)}; "
             f"only in the second: {_difference(test_classes, classes)}."
         )
-    return TrainTest(whole, _read_folder(test_folder, classes, pixel_format))
+    return TrainTest(whole, _read_folder(source, test_folder, classes, pixel_format))
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:
@@ -82,56 +90,74 @@ def _class_names(folder: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _read_folder(folder: Path, classes: tuple[str, ...], pixel_format: PixelFormat) -> ImageSet:
+def _read_folder(
+    source: FolderSource, folder: Path, classes: tuple[str, ...], pixel_format: PixelFormat
+) -> ImageSet:
     if pixel_format.image_size is None:
         raise ImageSourceError(f"The images in {folder} need a common size; set image_size.")
-    by_class = [_pictures(folder / name) for name in classes]
-    paths = [path for pictures in by_class for path in pictures]
-
-    def decode(position: int) -> NDArray[np.uint8]:
-        return _read_picture(paths[position], pixel_format)
-
-    size = pixel_format.image_size
-    shape = (len(paths), 1 if pixel_format.channels == 1 else 3, size, size)
+    by_class = [_pictures(folder, name) for name in classes]
+    names = [name for pictures in by_class for name in pictures]
     labels = np.repeat(np.arange(len(classes)), [len(pictures) for pictures in by_class])
     return ImageSet(
-        images=LazyImages(decode, shape),
+        images=FileImages(
+            folder=folder,
+            names=names,
+            positions=np.arange(len(names)),
+            pixel_format=pixel_format,
+            unreadable=source.unreadable,
+            workers=source.workers,
+        ),
         labels=labels.astype(np.int64),
         classes=classes,
-        fingerprint=fingerprint(
-            [_signature(path, folder) for path in paths], classes, pixel_format
-        ),
+        fingerprint=fingerprint(_signatures(folder, names), classes, pixel_format),
     )
 
 
-def _pictures(folder: Path) -> list[Path]:
-    paths = [
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in _SUFFIXES and path.name[0] != "." and path.is_file()
-    ]
-    if not paths:
+def _pictures(root: Path, class_name: str) -> list[str]:
+    """The pictures below a class's folder, by their paths in ``root``."""
+    folder = root / class_name
+    found = []
+    for place, _, names in os.walk(folder, onerror=_refuse_folder):
+        within = Path(place).relative_to(root).as_posix()
+        found += [f"{within}/{name}" for name in names if _is_picture(place, name)]
+    if not found:
         raise ImageSourceError(
             f"The class folder {folder} has no images ({', '.join(sorted(_SUFFIXES))}); "
             "put some there or remove the folder."
         )
-    return sorted(paths, key=lambda path: path.relative_to(folder).as_posix())
+    return sorted(found)
 
 
-def _read_picture(path: Path, pixel_format: PixelFormat) -> NDArray[np.uint8]:
+def _is_picture(folder: str, name: str) -> bool:
+    if name[0] == "." or os.path.splitext(name)[1].lower() not in _SUFFIXES:
+        return False
+    status = _status(os.path.join(folder, name))
+    return status is None or stat.S_ISREG(status.st_mode)
+
+
+def _refuse_folder(error: OSError) -> None:
+    raise ImageSourceError(
+        f"The folder {error.filename} cannot be read: {error.strerror}. Its images would be "
+        "missing unnoticed: make it readable or remove it."
+    ) from error
+
+
+def _signatures(folder: Path, names: list[str]) -> str:
+    """A digest of all files' names, sizes and times, one after the other: they may be millions."""
+    digest = hashlib.sha256()
+    for name in names:
+        status = _status(f"{folder}/{name}")
+        known = (-1, -1) if status is None else (status.st_size, status.st_mtime_ns)
+        digest.update(json.dumps((name, *known)).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def _status(path: str) -> os.stat_result | None:
+    """What the system knows of a file; None if it is a link to nowhere: one more unreadable one."""
     try:
-        with Image.open(path) as picture:
-            return fit_image(picture, pixel_format)
-    # On damaged files PIL's decoders raise nearly anything: OSError, SyntaxError, struct.error, …
-    except Exception as error:
-        raise ImageSourceError(
-            f"The image {path} cannot be read: {error}. Replace or remove it."
-        ) from error
-
-
-def _signature(path: Path, folder: Path) -> tuple[str, int, int]:
-    status = path.stat()
-    return path.relative_to(folder).as_posix(), status.st_size, status.st_mtime_ns
+        return os.stat(path)
+    except OSError:
+        return None
 
 
 def _difference(names: tuple[str, ...], others: tuple[str, ...]) -> str:

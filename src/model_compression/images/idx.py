@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from model_compression.fingerprint import fingerprint
 from model_compression.images.decoding import reformat
 from model_compression.images.image_set import ImageSet, ImageSetError
-from model_compression.images.raw_images import ImageSourceError, PixelFormat, TrainTest, resolve
+from model_compression.images.raw_images import ImageSourceError, TrainTest, resolve
 from model_compression.parameters import Parameters
+from model_compression.pictures import PixelFormat
 
 _UNSIGNED_BYTE = 0x08
 _SUMS = "SHA256SUMS"

@@ -6,7 +6,7 @@ Knows neither where the images come from nor what is done with them.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,14 @@ class ImageArray(Protocol):
 
     def __getitem__(self, key: Any, /) -> NDArray[np.uint8]:
         """The images of a slice or an int64 index array, shape (n, C, H, W)."""
+
+
+@runtime_checkable
+class Selectable(Protocol):
+    """An image array that gives some of its images as another one, without reading them."""
+
+    def select(self, indices: NDArray[np.int64], /) -> ImageArray:
+        """The images at ``indices``, in that order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +121,11 @@ class ImageSet:
             )
         chosen = chosen.astype(np.int64)
         return ImageSet(
-            images=_View(self.images, chosen),
+            images=(
+                self.images.select(chosen)
+                if isinstance(self.images, Selectable)
+                else _View(self.images, chosen)
+            ),
             labels=self.labels[chosen],
             classes=self.classes,
             fingerprint=fingerprint(self.fingerprint, array_digest(chosen)),
@@ -132,14 +144,16 @@ class _View:
     """Some images of another array, found by their positions there."""
 
     def __init__(self, source: ImageArray, indices: NDArray[np.int64]) -> None:
-        viewed = source if isinstance(source, _View) else None
-        self._source: ImageArray = viewed._source if viewed else source
-        self._indices: NDArray[np.int64] = viewed._indices[indices] if viewed else indices
+        self._source = source
+        self._indices = indices
         self.shape = (len(indices), *source.shape[1:])
         self.dtype = source.dtype
 
     def __len__(self) -> int:
         return len(self._indices)
+
+    def select(self, indices: NDArray[np.int64]) -> ImageArray:
+        return _View(self._source, self._indices[indices])
 
     def __getitem__(self, key: Any) -> NDArray[np.uint8]:
         return self._source[self._indices[key]]

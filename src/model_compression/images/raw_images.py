@@ -13,15 +13,6 @@ class ImageSourceError(ValueError):
     """Images cannot be had from where the parameters say; the message tells what to do."""
 
 
-class PixelFormat(NamedTuple):
-    """The size and channels that images are brought to; None leaves them as they are."""
-
-    image_size: int | None
-    """Height and width in pixels."""
-    channels: int | None
-    """1 (grey) or 3 (RGB)."""
-
-
 class TrainTest(NamedTuple):
     """A source's two parts, whole."""
 

@@ -3,18 +3,21 @@
 Knows the kinds of sources and hands over to them.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
+from model_compression.images.file_images import FileImages
 from model_compression.images.folder import FolderSource, load_folder
 from model_compression.images.idx import IdxSource, load_idx
-from model_compression.images.image_set import ImageSet
-from model_compression.images.raw_images import PixelFormat, TrainTest
+from model_compression.images.image_set import ImageArray, ImageSet
+from model_compression.images.raw_images import TrainTest
 from model_compression.images.splits import stratified_split, stratified_subset
 from model_compression.images.torchvision_source import TorchvisionSource, load_torchvision
 from model_compression.parameters import Parameters
+from model_compression.pictures import PixelFormat
 
 ImageSource = Annotated[IdxSource | TorchvisionSource | FolderSource, Field(discriminator="kind")]
 """Where images come from, chosen by its ``kind:``."""
@@ -81,7 +84,7 @@ def load_images(parameters: DataParameters, raw_folder: Path) -> Splits:
     train = _limited(train, parameters.train_limit, parameters.seed)
     test = _limited(test, parameters.test_limit, parameters.seed)
     rest, held_out = stratified_split(train.labels, parameters.validation_fraction, parameters.seed)
-    return Splits(train.subset(rest), train.subset(held_out), test)
+    return _in_order(Splits(train.subset(rest), train.subset(held_out), test))
 
 
 def _load_source(parameters: DataParameters, raw_folder: Path) -> TrainTest:
@@ -92,6 +95,23 @@ def _load_source(parameters: DataParameters, raw_folder: Path) -> TrainTest:
     if isinstance(source, TorchvisionSource):
         return load_torchvision(source, raw_folder, pixel_format)
     return load_folder(source, raw_folder, pixel_format, parameters.seed)
+
+
+def _in_order(splits: Splits) -> Splits:
+    """The same sets; each of files knows those that are decoded after it."""
+    files = [part.images for part in splits]
+    return Splits(
+        *(
+            replace(part, images=replace(part.images, later=tuple(_files(files[place:]))))
+            if isinstance(part.images, FileImages)
+            else part
+            for place, part in enumerate(splits, start=1)
+        )
+    )
+
+
+def _files(images: list[ImageArray]) -> list[FileImages]:
+    return [one for one in images if isinstance(one, FileImages)]
 
 
 def _limited(image_set: ImageSet, limit: int | None, seed: int) -> ImageSet:

@@ -14,10 +14,11 @@ import torch
 from numpy.typing import NDArray
 
 from model_compression.fingerprint import fingerprint
-from model_compression.images.decoding import LazyImages, fit_image, reformat
+from model_compression.images.decoding import LazyImages, reformat
 from model_compression.images.image_set import ImageArray, ImageSet, ImageSetError, array_digest
-from model_compression.images.raw_images import ImageSourceError, PixelFormat, TrainTest, resolve
+from model_compression.images.raw_images import ImageSourceError, TrainTest, resolve
 from model_compression.parameters import Parameters
+from model_compression.pictures import PixelFormat, fit_image
 from model_compression.torchvision_shim import import_torchvision
 
 # These are constructed like the classification datasets but give boxes, pairs or videos.
