@@ -1,4 +1,6 @@
+import copy
 import functools
+import gc
 import importlib
 import os
 import sys
@@ -33,6 +35,34 @@ def untraced(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def knowing_onnx(export: Callable[..., Any]) -> Callable[..., Any]:
+    """The same exporter, which translates PyTorch's operators into ONNX once and not at each call.
+
+    Those translations are what onnxscript makes of its library's source; they take as long as all
+    else about a small network. An export adds its caller's to a copy.
+    """
+
+    @functools.cache
+    def prepared() -> None:
+        from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+        read = functools.cache(ONNXRegistry.from_torchlib.__func__)
+
+        def copied(cls: type[ONNXRegistry], *args: int, **options: int) -> ONNXRegistry:
+            registry = copy.copy(read(cls, *args, **options))
+            registry.functions = {name: [*found] for name, found in registry.functions.items()}
+            return registry
+
+        ONNXRegistry.from_torchlib = classmethod(copied)
+
+    @functools.wraps(export)
+    def call(*args: Any, **options: Any) -> Any:
+        prepared()
+        return export(*args, **options)
+
+    return call
+
+
 # Likewise. A worker, which will need them all, reads them before coverage begins to look.
 BIG = ["kedro_mlflow", "mlflow", "onnxruntime", "onnxscript", "pandas", "plotly", "scipy.stats"]
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -42,11 +72,17 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # MLflow's servers start six more processes for jobs that no test asks for.
 os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
 torch.export.export = untraced(torch.export.export)
-torch.onnx.export = untraced(torch.onnx.export)
+torch.onnx.export = untraced(knowing_onnx(torch.onnx.export))
 torch.set_num_threads(1)
 # How long an example takes says more of the machine's other work than of the code.
 hypothesis.settings.register_profile("shared_machine", deadline=None)
 hypothesis.settings.load_profile("shared_machine")
+
+
+def pytest_collection_finish() -> None:
+    """Keeps the collector of garbage from going through what is imported, for good, ever again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
