@@ -4,6 +4,7 @@ import gc
 import importlib
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -69,6 +70,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     for name in [*BIG, "kedro.framework.session", "sklearn.metrics", "torch._dynamo"]:
         importlib.import_module(name)
 
+# What was fastest on this machine is found out, or given, by the tests that are about it.
+os.environ["MODEL_COMPRESSION_CACHE"] = tempfile.mkdtemp()
 # MLflow's servers start six more processes for jobs that no test asks for.
 os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
 torch.export.export = untraced(torch.export.export)

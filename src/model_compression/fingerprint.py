@@ -9,6 +9,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
+IDENTITY = {"purpose": "fingerprint"}
+"""The context in which models are dumped for a hash: they may leave out what changes no result."""
+
 
 def fingerprint(*parts: Any) -> str:
     """SHA-256 of the canonical JSON of ``parts``, as 32 hexadecimal digits.
@@ -26,5 +29,5 @@ def fingerprint(*parts: Any) -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
+        return value.model_dump(mode="json", context=IDENTITY)
     raise TypeError(f"A fingerprint takes JSON values and pydantic models, not {type(value)!r}.")

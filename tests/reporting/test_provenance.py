@@ -1,6 +1,7 @@
 import subprocess
 
-from model_compression.reporting.provenance import command, commit, gather_provenance, processor
+from model_compression.machine import processor
+from model_compression.reporting.provenance import command, commit, gather_provenance
 
 
 def test_command_can_be_typed_again():

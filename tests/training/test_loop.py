@@ -1,5 +1,5 @@
 import logging
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -15,8 +15,10 @@ from model_compression.training import (
     TrainingSettings,
     fit,
     read_training_state,
+    tuning,
     write_training_state,
 )
+from model_compression.training.execution import Execution
 
 SPEC = ModelSpec(name="resnet8", options={"width": 4}, input_shape=(1, 12, 12), classes=3)
 
@@ -409,3 +411,50 @@ def test_the_average_can_be_held_like_the_network(tiny_images, start):
     zero = state.weights["stem.weight"] == 0
     assert 0 < zero.sum() < zero.numel()
     assert torch.equal(state.averaged["stem.weight"] == 0, zero)
+
+
+def test_a_resumed_training_computes_its_steps_as_before(
+    start, tiny_images, monkeypatch, tmp_path, caplog
+):
+    monkeypatch.setenv("MODEL_COMPRESSION_CACHE", str(tmp_path))
+    monkeypatch.setattr(tuning, "WORTH_STEPS", 1)
+    found = Execution("float32", channels_last=False, compiled=False, threads=1)
+    monkeypatch.setattr(tuning, "_search", lambda *_: found)
+    with caplog.at_level(logging.INFO):
+        states = list(fit(prepare, start, tiny_images, tiny_images, settings()))
+    assert states[-1].execution == found
+    assert states[-1].best.details["execution"] == asdict(found)
+    assert "float32, contiguous, eager, 1 thread" in caplog.text
+    write_training_state(states[0], tmp_path / "state.safetensors")
+    stored = read_training_state(tmp_path / "state.safetensors")
+    another = replace(found, channels_last=True)
+    monkeypatch.setattr(tuning, "_search", lambda *_: another)
+    (tmp_path / "executions.json").unlink()
+    resumed = list(fit(prepare, start, tiny_images, tiny_images, settings(), stored))[-1]
+    assert resumed.execution == found
+    assert equal(resumed.weights, states[-1].weights)
+    fixed = settings(channels_last=True)
+    assert list(fit(prepare, start, tiny_images, tiny_images, fixed, stored))[-1].execution == (
+        another
+    )
+
+
+def test_a_compiled_training_is_the_same_up_to_rounding(start, tiny_images):
+    plain = list(fit(prepare, start, tiny_images, tiny_images, settings(epochs=2)))[-1]
+    compiled = settings(epochs=2, compile=True)
+    state = list(fit(prepare, start, tiny_images, tiny_images, compiled))[-1]
+    assert state.execution is not None
+    assert state.execution.compiled
+    assert state.weights.keys() == plain.weights.keys()
+    for name, weight in plain.weights.items():
+        torch.testing.assert_close(state.weights[name], weight, rtol=1e-3, atol=1e-4)
+
+
+def test_what_looks_into_its_network_is_not_compiled(start, tiny_images):
+    def looking() -> Trainee:
+        trainee = prepare()
+        trainee.objective.reads_logits_alone = False
+        return trainee
+
+    with pytest.raises(ValueError, match=r"training\.compile is true.*set compile to auto"):
+        list(fit(looking, start, tiny_images, tiny_images, settings(compile=True)))

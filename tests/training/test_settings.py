@@ -1,6 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
+from model_compression.fingerprint import fingerprint
 from model_compression.training import TrainingSettings
 
 SGD = {"name": "sgd", "learning_rate": 0.1}
@@ -31,3 +32,14 @@ def test_settings_that_are_possible_are_taken():
     )
     assert settings.epochs == 5
     assert settings.augmentation is None
+
+
+def test_how_a_step_is_computed_is_not_part_of_what_is_trained():
+    plain = TrainingSettings.model_validate({"epochs": 5, "optimizer": SGD})
+    ways = {"channels_last": False, "compile": True, "threads": 3}
+    fixed = plain.model_copy(update=ways)
+    assert fixed.choices == ("auto", False, True, 3)
+    assert fingerprint({"training": plain}) == fingerprint({"training": fixed})
+    assert fingerprint(plain) != fingerprint(plain.model_copy(update={"precision": "float32"}))
+    # Everywhere else they are there, so that nothing that is fixed is lost on the way.
+    assert TrainingSettings.model_validate(fixed.model_dump()) == fixed

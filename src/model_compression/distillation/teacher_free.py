@@ -66,6 +66,8 @@ class TeacherFree(Objective):
         self.probability = probability
         self.alpha = alpha
 
+    reads_logits_alone = True
+
     def forward(self, batch: Batch, model: nn.Module) -> LossOutput:
         """Runs the student on the images."""
         logits = model(batch.images).float()

@@ -133,6 +133,7 @@ class TransferObjective(Objective):
         _check_classes(method, pair, self._soft_targets)
         self._taps, shown = _look(method, pair)
         self._asks_live = method.needs is not Need.LOGITS
+        self.reads_logits_alone = method.needs is Need.LOGITS
         self.transfer = method.transfer(Probe(self._taps.probe(), shown, pair.labels))
 
     def forward(self, batch: Batch, model: nn.Module) -> LossOutput:

@@ -96,6 +96,7 @@ class MaskedObjective(Objective):
                 "training's epochs."
             )
         self.inner = inner
+        self.reads_logits_alone = inner.reads_logits_alone
         # In a tuple, lest it becomes a part of the objective: stored and optimised twice.
         self._module = (module,)
         self._settings = settings

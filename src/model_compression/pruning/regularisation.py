@@ -114,6 +114,7 @@ class Regularised(Objective):
                 "removed. Exclude fewer layers, or set regularisation to null."
             )
         self.inner = inner
+        self.reads_logits_alone = inner.reads_logits_alone
         self.settings = settings
         self._groups = list(groups)
         self._scales = batch_norm_scales(module, groups) if settings.penalty == "bn_scale" else []

@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from model_compression.machine import processor
 from model_compression.reporting.readings import Evaluation, text
 
 PACKAGES = (
@@ -81,16 +82,6 @@ def commit(folder: Path) -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return head + (" with local changes" if changed else "")
-
-
-def processor() -> str:
-    """The processor's name, as far as the system tells it."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _images(evaluations: Mapping[str, Evaluation]) -> dict[str, str]:

@@ -13,8 +13,9 @@ from typing import Any
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
 
+from model_compression.machine import processor
 from model_compression.parameters import flatten
-from model_compression.reporting.provenance import commit, processor
+from model_compression.reporting.provenance import commit
 from model_compression.tracking.ending import HOST_ID, PROCESS
 from model_compression.tracking.processes import host_id, this_process
 

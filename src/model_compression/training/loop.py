@@ -8,7 +8,8 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,8 @@ from torch import Tensor, nn
 from model_compression.evaluation import Score, Tally, tally
 from model_compression.images import Batch, Batches, ImageSet
 from model_compression.models.checkpoint import Checkpoint
-from model_compression.training.hardware import autocast, place, resolve_device, resolve_precision
+from model_compression.training.execution import Execution, can_be_compiled, using_threads
+from model_compression.training.hardware import autocast, place, resolve_device
 from model_compression.training.objective import Objective
 from model_compression.training.optimizers import build_optimizer
 from model_compression.training.processes import current_team
@@ -24,6 +26,7 @@ from model_compression.training.progress import TrainingProgress, training_progr
 from model_compression.training.schedules import learning_rate_factor
 from model_compression.training.settings import TrainingSettings
 from model_compression.training.state import History, TrainingState
+from model_compression.training.tuning import Sample, tune
 from model_compression.training.whole_batch import whole_batch_statistics
 
 logger = logging.getLogger(__name__)
@@ -166,7 +169,6 @@ class _Fit:
         self.settings = settings
         self.start = start
         self.device = resolve_device(settings.device)
-        self.precision = resolve_precision(settings.precision, self.device)
         self.batches = Batches(
             train,
             start.normalization,
@@ -175,16 +177,17 @@ class _Fit:
             seed=settings.seed,
             augmentation=settings.augmentation,
             shuffle=True,
-            channels_last=settings.channels_last,
             share=(self.team.rank, self.team.size),
         )
+        self.execution = self._choose_execution(trainee, resume)
+        self.batches.memory_format = self.execution.memory_format
         self.validation = Batches(
             validation,
             start.normalization,
             batch_size=max(settings.batch_size, 500),
             device=self.device,
             shuffle=False,
-            channels_last=settings.channels_last,
+            channels_last=self.execution.channels_last,
             share=(self.team.rank, self.team.size),
         )
         self.best: Checkpoint | None = None
@@ -193,10 +196,41 @@ class _Fit:
         if resume is not None:
             self._restore(resume)
 
+    def _choose_execution(self, trainee: Trainee, resume: TrainingState | None) -> Execution:
+        """As it was before the training was cut off, or as it is fixed, or what is fastest here."""
+        choices = self.settings.choices
+        before = None if resume is None else resume.execution
+        if before is not None and choices.allow(before):
+            return before
+        compilable = trainee.objective.reads_logits_alone and self.team.size == 1
+        if choices.compile is True and not (compilable and can_be_compiled(trainee.model)):
+            raise ValueError(
+                f"{self.start.stage}: training.compile is true, but a network can only be compiled "
+                "where one process trains it, its method reads nothing of it but the logits "
+                f"({type(trainee.objective).__name__} was asked for), and it is no graph captured "
+                "for quantization: set compile to auto or false"
+            )
+        batch = next(self.batches.epoch(0))
+        model = trainee.model.to(self.device)
+        steps = self.settings.epochs * len(self.batches)
+        return self.team.of_leader(
+            lambda: tune(
+                Sample(model, batch.images, batch.labels), choices, steps, compilable=compilable
+            )
+        )
+
+    def _as_it_is(self) -> AbstractContextManager[object]:
+        """Within it, a compiled network runs uncompiled: in few batches, or to be looked into."""
+        if self.execution.compiled:
+            return torch.compiler.set_stance("force_eager")  # type: ignore[no-any-return]
+        return nullcontext()
+
     def _take_up(self, trainee: Trainee) -> None:
         """Makes ``trainee`` what is trained from now on, with a fresh optimiser and average."""
         self.trainee = trainee
-        self.model = place(trainee.model, self.device, self.settings.channels_last)
+        self.model = place(trainee.model, self.device, self.execution.channels_last)
+        if self.execution.compiled:
+            self.model.compile()
         self.objective = trainee.objective.to(self.device)
         self.parameters = [*self.model.parameters(), *self.objective.parameters()]
         self.optimizer = build_optimizer(self.parameters, self.settings.optimizer)
@@ -209,7 +243,8 @@ class _Fit:
 
     def _reshape(self, epoch: int) -> None:
         """Goes on with another network if there is one for this epoch."""
-        trainee = self._reshaped(epoch)
+        with self._as_it_is():
+            trainee = self._reshaped(epoch)
         if trainee is None:
             return
         learned = self.objective.state_dict()
@@ -252,7 +287,7 @@ class _Fit:
             self.start.stage,
             self.settings.epochs - done,
             self.device,
-            str(self.precision).removeprefix("torch."),
+            self.execution,
         )
         with training_progress(
             self.start.stage,
@@ -262,7 +297,9 @@ class _Fit:
             shown=self.team.leads,
         ) as progress:
             for epoch in range(done, self.settings.epochs):
-                yield self._epoch(epoch, progress)
+                with using_threads(self.execution.threads):
+                    state = self._epoch(epoch, progress)
+                yield state
 
     def _epoch(self, epoch: int, progress: TrainingProgress) -> TrainingState:
         started = time.perf_counter()
@@ -299,7 +336,11 @@ class _Fit:
             self.best = replace(
                 self.start,
                 weights=_copy(self.averaged) if self.averaged else weights,
-                details={**self.start.details, "best_epoch": epoch + 1},
+                details={
+                    **self.start.details,
+                    "best_epoch": epoch + 1,
+                    "execution": asdict(self.execution),
+                },
             )
         return TrainingState(
             best=self.best,
@@ -310,6 +351,7 @@ class _Fit:
             objective=_copy(self.objective.state_dict()),
             optimizer=copy.deepcopy(self.optimizer.state_dict()),
             history=self.history,
+            execution=self.execution,
         )
 
     def _is_best(self, loss: float, epoch: int) -> bool:
@@ -332,7 +374,7 @@ class _Fit:
         for index, batch in enumerate(self.batches.epoch(epoch)):
             step = epoch * steps + index
             self._set_learning_rate(step)
-            with autocast(self.precision, self.device):
+            with autocast(self.execution.dtype, self.device):
                 output = self.objective(batch, self.model)
             self.optimizer.zero_grad(set_to_none=True)
             self._backward(output.loss, batch)
@@ -399,7 +441,7 @@ class _Fit:
 
     def _validate(self) -> Score:
         """Scores what would be kept: the averaged weights if there are any."""
-        with autocast(self.precision, self.device):
+        with self._as_it_is(), autocast(self.execution.dtype, self.device):
             if not self.averaged:
                 return self._score()
             raw = _copy(self.model.state_dict())

@@ -30,6 +30,10 @@ class Objective(nn.Module):
     teacher) must not be registered as a sub-module.
     """
 
+    reads_logits_alone = False
+    """Whether of the network it reads nothing but the logits and the parameters, so that the
+    network may be compiled: hooks on the layers of a compiled network are passed over."""
+
     def forward(self, batch: Batch, model: nn.Module) -> LossOutput:
         """Runs ``model`` on the batch and measures it.
 
@@ -41,6 +45,8 @@ class Objective(nn.Module):
 
 class CrossEntropy(Objective):
     """Cross-entropy with the labels, smoothed by ``label_smoothing`` (Szegedy et al., 2016)."""
+
+    reads_logits_alone = True
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         super().__init__()

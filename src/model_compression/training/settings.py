@@ -3,15 +3,29 @@
 Knows neither networks nor data.
 """
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import (
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
+from model_compression.fingerprint import IDENTITY
 from model_compression.images import AugmentationParameters
 from model_compression.parameters import Parameters
 from model_compression.training.hardware import Device, Precision, resolve_device
 from model_compression.training.optimizers import AdamW, Sgd
 from model_compression.training.schedules import OneCycle, WarmupCosine
+from model_compression.training.tuning import Auto, Choices
+
+WAYS = ("channels_last", "compile", "threads")
+"""Settings that change a result by rounding alone, and so not what it is."""
 
 
 class TrainingSettings(Parameters):
@@ -28,12 +42,33 @@ class TrainingSettings(Parameters):
     """Decay a step of the exponential moving average that is validated and kept instead of the
     raw weights; ``null`` for none."""
     precision: Precision = "auto"
-    """``auto`` takes bfloat16 autocast where the hardware multiplies it natively."""
-    channels_last: bool = True
+    """``auto`` takes bfloat16 autocast where the hardware multiplies it natively and is faster."""
+    channels_last: bool | Auto = "auto"
+    """Whether images and kernels lie in memory channel by channel of each pixel; ``auto``: what is
+    faster here (see ``tuning.tune``), as in the two below."""
+    compile: bool | Auto = "auto"
+    """Whether the network is compiled by ``torch.compile``; ``auto`` tries it where a training
+    takes long enough to pay for it."""
+    threads: PositiveInt | Auto = "auto"
+    """Of the CPU; ``auto``: as many as PyTorch has, or fewer where that is faster."""
     device: Device = "auto"
     seed: Annotated[int, Field(ge=0)] = 0
     augmentation: AugmentationParameters | None = AugmentationParameters()
     """``null`` trains on the images as they are."""
+
+    @property
+    def choices(self) -> Choices:
+        """How a step is computed, as far as it is fixed."""
+        return Choices(self.precision, self.channels_last, self.compile, self.threads)
+
+    @model_serializer(mode="wrap")
+    def _without_ways_in_fingerprints(
+        self, dump: SerializerFunctionWrapHandler, info: SerializationInfo
+    ) -> dict[str, Any]:
+        values: dict[str, Any] = dump(self)
+        if info.context == IDENTITY:
+            return {name: value for name, value in values.items() if name not in WAYS}
+        return values
 
     @field_validator("device")
     @classmethod

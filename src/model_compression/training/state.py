@@ -4,7 +4,7 @@ Knows tensors and rows; which network they belong to is the checkpoint's busines
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from model_compression.models.tensor_file import (
     read_tensor_file,
     write_tensor_file,
 )
+from model_compression.training.execution import Execution
 
 FORMAT_VERSION = 1
 
@@ -42,6 +43,8 @@ class TrainingState:
     optimizer: dict[str, Any]
     """The optimiser's ``state_dict()``."""
     history: History
+    execution: Execution | None = None
+    """How its steps were computed; to be bit-identical, the next ones are computed likewise."""
 
     @property
     def fingerprint(self) -> str:
@@ -70,6 +73,7 @@ def write_training_state(state: TrainingState, path: Path) -> None:
         "epoch": state.epoch,
         "finished": state.finished,
         "history": state.history,
+        "execution": None if state.execution is None else asdict(state.execution),
         "optimizer_groups": state.optimizer["param_groups"],
         "best": state.best.header(),
     }
@@ -102,6 +106,8 @@ def read_training_state(path: Path) -> TrainingState:
         objective=_under("objective/", tensors),
         optimizer={"state": slots, "param_groups": header["optimizer_groups"]},
         history=header["history"],
+        # States of before this was chosen have none.
+        execution=Execution(**found) if (found := header.get("execution")) else None,
     )
 
 

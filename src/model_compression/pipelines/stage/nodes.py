@@ -309,7 +309,7 @@ def _teacher(
         seed=settings.seed,
         augmentation=augmentation,
         shuffle=False,
-        channels_last=settings.channels_last,
+        channels_last=settings.channels_last is not False,
     )
     key = fingerprint(
         checkpoint.weights_digest(),
@@ -317,7 +317,7 @@ def _teacher(
         checkpoint.normalization,
         augmentation and augmentation.model_copy(update={"views": "live"}),
         settings.seed,
-        settings.channels_last,
+        settings.channels_last is not False,
         device.type,
         str(resolve_precision("auto", device)),
     )
