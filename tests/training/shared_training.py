@@ -8,6 +8,7 @@
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from model_compression.evaluation import count_macs
 from model_compression.images import Batch, ImageSet, Normalization
 from model_compression.models import Checkpoint, ModelSpec, build_model
+from model_compression.pruning import ChannelPruningSettings, Shrinking
 from model_compression.quantization import QatSettings, calibrate, prepare_qat
 from model_compression.training import (
     CrossEntropy,
@@ -34,7 +37,14 @@ from model_compression.training import (
 )
 
 SPEC = ModelSpec(name="resnet8", options={"width": 4}, input_shape=(1, 12, 12), classes=3)
-NORMALIZATION = Normalization(mean=(0.4,), std=(0.25,))
+START = Checkpoint(
+    spec=SPEC,
+    weights={},
+    stage="teacher",
+    fingerprint="f",
+    classes=("top", "middle", "bottom"),
+    normalization=Normalization(mean=(0.4,), std=(0.25,)),
+)
 
 
 class InDouble(nn.Module):
@@ -105,7 +115,36 @@ def exploding() -> Trainee:
     return Trainee(build_model(SPEC), Exploding())
 
 
-CASES: dict[str, tuple[Callable[[], Trainee], dict[str, Any]]] = {
+def measured_by_the_first(network: nn.Module) -> float:
+    """A latency, which no two processes would measure alike."""
+    assert current_team().leads, "only the first process measures"
+    return float(count_macs(network, SPEC.input_shape))
+
+
+def shrinking() -> Shrinking:
+    """Cut before the first and before the second epoch, until a latency is met."""
+    torch.manual_seed(0)
+    settings = ChannelPruningSettings.model_validate(
+        {
+            "method": "channels",
+            "ratio": 0.5,
+            "round_to": 1,
+            "importance": "l2",
+            "target": "latency",
+            "schedule": {"name": "iterative", "steps": 3, "end": 0.9},
+        }
+    )
+    return Shrinking(
+        replace(START, weights=build_model(SPEC).state_dict()),
+        settings,
+        epochs=2,
+        seed=0,
+        objective_for=lambda network: CrossEntropy(),
+        latency=measured_by_the_first,
+    )
+
+
+CASES: dict[str, tuple[Callable[[], Trainee | Shrinking], dict[str, Any]]] = {
     # Batches of 15 don't divide evenly, the last of the validation images neither.
     "double": (in_double, {"batch_size": 15, "ema_decay": 0.8, "gradient_clip": 0.5}),
     "chance": (left_to_chance, {"epochs": 1}),
@@ -113,6 +152,7 @@ CASES: dict[str, tuple[Callable[[], Trainee], dict[str, Any]]] = {
     "bfloat16": (in_float, {"epochs": 1, "precision": "bfloat16"}),
     # So small steps that only what is observed moves: a grid makes leaps of what rounding leaves.
     "qat": (on_a_grid, {"epochs": 1, "optimizer": {"name": "sgd", "learning_rate": 1e-9}}),
+    "shrinking": (shrinking, {"epochs": 2, "optimizer": {"name": "sgd", "learning_rate": 1e-4}}),
     "diverged": (exploding, {"epochs": 1}),
 }
 
@@ -132,22 +172,19 @@ def train(
         "precision": "float32",
     }
     settings = TrainingSettings.model_validate(values | fixed | (changes or {}))
-    start = Checkpoint(
-        spec=SPEC,
-        weights={},
-        stage="teacher",
-        fingerprint="f",
-        classes=("top", "middle", "bottom"),
-        normalization=NORMALIZATION,
-    )
+    fitted = None
+    if make is shrinking:
+        network = shrinking()
+        prepare, fitted = network.begin, network.fitted
+    else:
 
-    def prepare() -> Trainee:
-        torch.manual_seed(0)
-        return make()
+        def prepare() -> Trainee:
+            torch.manual_seed(0)
+            return make()
 
     last = None
     try:
-        for state in fit(prepare, start, images(), images(), settings, resume):
+        for state in fit(prepare, START, images(), images(), settings, resume, fitted):
             last = state
             if state.epoch == epochs:
                 break

@@ -47,10 +47,10 @@ def results(folder: Path, case: str):
 
 @pytest.mark.parametrize(
     ("case", "tolerance"),
-    [("double", 1e-12), ("chance", 1e-12), ("float", 1e-4), ("qat", 1e-3)],
+    [("double", 1e-12), ("chance", 1e-12), ("float", 1e-4), ("qat", 1e-3), ("shrinking", 1e-3)],
 )
 def test_two_processes_train_what_one_does(together, case, tolerance):
-    """Batch norms (of network and objective), average, clipping, uneven shares, ranges."""
+    """Batch norms (of network and objective), average, clipping, uneven shares, ranges, cuts."""
     ours, theirs = results(together, case)
     alone = shared_training.train(case)
     for ours_row, row in zip(ours.history, alone.history, strict=True):
