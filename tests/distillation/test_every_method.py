@@ -61,6 +61,30 @@ def test_a_step_in_bfloat16_is_finite(name, pair, batch):
     assert all(torch.isfinite(p.grad).all() for p in pair.student.parameters())
 
 
+@pytest.mark.parametrize("name", [*SETTINGS, "dist by images"])
+def test_parts_of_a_batch_teach_what_the_whole_does_where_the_method_says_so(name, pair, batch):
+    name, _, by_images = name.partition(" ")
+    settings = SETTINGS[name](method=name, **({"gamma": 0} if by_images else {}))
+    batch = batch._replace(epoch=0)
+    pair.student.eval()
+
+    def gradient(first: int, last: int) -> torch.Tensor:
+        torch.manual_seed(1)
+        objective = settings.objective(pair).train()
+        for norm in objective.modules():
+            if isinstance(norm, nn.modules.batchnorm._BatchNorm):
+                norm.eval()  # a training of several processes sees to batch norms by itself
+        part = [tensor[first:last] for tensor in batch[:3]]
+        pair.student.zero_grad()
+        (objective(Batch(*part, 0), pair.student).loss * (last - first) / 8).backward()
+        return torch.cat([weight.grad.flatten() for weight in pair.student.parameters()])
+
+    whole, parts = gradient(0, 8), gradient(0, 3) + gradient(3, 8)
+    is_same = torch.linalg.vector_norm(whole - parts) < 1e-4 * torch.linalg.vector_norm(whole)
+    assert is_same == settings.is_mean_over_images
+    assert (settings.why_not_shared() is None) == settings.is_mean_over_images
+
+
 @pytest.mark.parametrize("name", SETTINGS)
 def test_the_teacher_stays_as_it_was(name, pair, batch):
     teacher = pair.teacher.module

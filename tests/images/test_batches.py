@@ -157,3 +157,37 @@ def test_few_views_come_again_in_turn():
     assert (first.view, second.view, third.view) == (0, 1, 0)
     assert torch.equal(first.images, third.images)
     assert not torch.equal(first.images, second.images)
+
+
+@pytest.mark.parametrize(("count", "shares"), [(14, 2), (14, 3), (3, 2)])
+def test_shares_of_shuffled_batches_make_the_whole_in_order(
+    make_image_set: MakeImageSet, count: int, shares: int
+) -> None:
+    image_set = make_image_set(count=count)
+    varied = {"augmentation": AugmentationParameters(), "seed": 3}
+    whole = list(batches(image_set, **varied).epoch(1))
+    parts = [
+        list(batches(image_set, share=(which, shares), **varied).epoch(1))
+        for which in range(shares)
+    ]
+    for together, *shared in zip(whole, *parts, strict=True):
+        sizes = [len(part.labels) for part in shared]
+        assert max(sizes) - min(sizes) <= 1
+        for tensor in range(3):
+            joined = torch.cat([part[tensor] for part in shared])
+            assert torch.equal(joined, together[tensor])
+
+
+def test_shares_of_other_batches_are_whole_ones_by_turns(make_image_set: MakeImageSet) -> None:
+    image_set = make_image_set(count=10)
+    parts = [list(batches(image_set, shuffle=False, share=(which, 2)).epoch(0)) for which in (0, 1)]
+    assert seen(parts[0]) == [0, 1, 2, 3, 8, 9]
+    assert seen(parts[1]) == [4, 5, 6, 7]
+    assert len(batches(image_set, shuffle=False, share=(1, 2))) == 3
+
+
+def test_more_processes_than_images_in_a_batch_are_refused(make_image_set: MakeImageSet) -> None:
+    with pytest.raises(ValueError, match="5 processes can't share a batch of 4"):
+        batches(make_image_set(count=10), share=(0, 5))
+    with pytest.raises(ValueError, match="can't share a batch of 3"):
+        batches(make_image_set(count=3), share=(0, 4))

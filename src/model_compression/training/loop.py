@@ -398,7 +398,7 @@ class _Fit:
     def _backward(self, loss: Tensor, batch: Batch) -> None:
         """The gradient of the whole batch's loss, this process's part weighed by its share."""
         if self.team.size == 1:
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             return
         (loss * (len(batch.labels) / self.batches.images_a_batch)).backward()
         self.team.sum_gradients(self.parameters)

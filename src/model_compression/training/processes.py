@@ -7,6 +7,7 @@ processes do what one would with the whole batch. Process 0 leads: it alone deci
 
 import os
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 T = TypeVar("T")
@@ -79,7 +81,7 @@ class Team:
         store: Where the processes leave words for each other; needed where there are several.
     """
 
-    def __init__(self, place: Place | None = None, store: dist.Store | None = None) -> None:
+    def __init__(self, place: Place | None = None, store: Store | None = None) -> None:
         self.rank = place.rank if place else 0
         self.size = place.size if place else 1
         self._store = store
@@ -210,7 +212,7 @@ class Team:
         return values
 
     @property
-    def _words(self) -> dist.Store:
+    def _words(self) -> Store:
         assert self._store is not None, "one process alone has nobody to talk to"
         return self._store
 
@@ -251,17 +253,20 @@ def join(place: Place) -> Team:
                 "the CPU"
             )
         torch.cuda.set_device(place.local_rank)
-    # As init_process_group finds it by itself; a restarted training gets words of its own.
+    # As init_process_group finds it by itself.
     store, _, _ = next(rendezvous("env://", place.rank, place.size, timeout=PATIENCE))
     with _answered():
         dist.init_process_group(
             backend,
-            store=dist.PrefixStore("group", store),
+            store=PrefixStore("group", store),
             rank=place.rank,
             world_size=place.size,
             timeout=PATIENCE,
         )
-    return Team(place, dist.PrefixStore("words", store))
+        # The launcher may keep its store over a restart; no word of the last training counts.
+        names: list[Any] = [uuid.uuid4().hex]
+        dist.broadcast_object_list(names, src=0)
+    return Team(place, PrefixStore(names[0], store))
 
 
 @contextmanager

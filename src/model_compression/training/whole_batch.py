@@ -102,7 +102,7 @@ class _WholeBatchNorm(torch.autograd.Function):
         return y, mean, variance, count
 
     @staticmethod
-    @once_differentiable  # type: ignore[misc]
+    @once_differentiable
     def backward(
         ctx: Any, dy: Tensor, *_: Tensor
     ) -> tuple[Tensor, Tensor | None, Tensor | None, None, None]:
