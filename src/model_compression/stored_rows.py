@@ -86,7 +86,7 @@ class StoredRows:
         ordered = positions[order]
         # Where a run of neighbours begins; a row asked for twice begins one too.
         begins = np.flatnonzero(np.diff(ordered, prepend=-2) != 1)
-        ends = np.append(begins[1:], len(ordered))
+        ends = np.append(begins[1:], len(ordered))[: len(begins)]
         runs = [
             (int(begin), int(end), self._offset + int(ordered[begin]) * self._row_bytes)
             for begin, end in zip(begins, ends, strict=True)
