@@ -2,7 +2,7 @@
 
 Makes pictures in a folder (or takes them), prepares them as `kedro run --pipeline=data_preparation`
 does, goes through all that touches every image, and says of each step how long it took and how
-much memory it had at most: of its own, and of files that were mapped.
+much memory it had at most, of its own and of files that were mapped, and what it read from the disk.
 
     python benchmarks/larger_than_memory.py --images 60000 --size 128 --limit 2048
 """
@@ -25,7 +25,6 @@ import torch
 from PIL import Image
 
 from model_compression.images import (
-    AugmentationParameters,
     Batches,
     DataParameters,
     ImageSet,
@@ -40,6 +39,8 @@ from model_compression.images import (
 MIB = 2**20
 CLASSES = 10
 DIFFERENT = 400
+BATCH = 128
+SOME = 50
 
 
 def make_pictures(folder: Path, count: int) -> None:
@@ -95,13 +96,14 @@ class Memory:
 @contextmanager
 def step(name: str, images: int) -> Iterator[None]:
     """Prints a line of the table."""
-    began = time.perf_counter()
+    began, read = time.perf_counter(), psutil.Process().io_counters().read_bytes
     with Memory() as memory:
         yield
+    read = psutil.Process().io_counters().read_bytes - read
     seconds = time.perf_counter() - began
     print(
         f"| {name} | {seconds:.1f} | {images / seconds:,.0f} | {memory.own / MIB:.0f} | "
-        f"{memory.files / MIB:.0f} | {memory.workers / MIB:.0f} |",
+        f"{memory.files / MIB:.0f} | {memory.workers / MIB:.0f} | {read / MIB:.0f} |",
         flush=True,
     )
 
@@ -112,16 +114,9 @@ def drop_from_cache(path: Path) -> None:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def epoch(images: ImageSet, normalization: Normalization, batches: int) -> None:
-    """Some shuffled, augmented batches."""
-    fed = Batches(
-        images,
-        normalization,
-        batch_size=128,
-        device="cpu",
-        augmentation=AugmentationParameters(),
-        shuffle=True,
-    ).epoch(0)
+def feed(images: ImageSet, normalization: Normalization, batches: int) -> None:
+    """Some shuffled batches."""
+    fed = Batches(images, normalization, batch_size=BATCH, device="cpu", shuffle=True).epoch(0)
     for _, _ in zip(range(batches), fed, strict=False):
         pass
 
@@ -130,8 +125,8 @@ def measure(pictures: Path, work: Path, size: int, workers: int | None) -> None:
     """Goes through all that touches every image."""
     source = {"kind": "folder", "path": str(pictures), "workers": workers}
     parameters = DataParameters.model_validate({"source": source, "image_size": size})
-    print("| step | seconds | images/s | own MiB | mapped MiB | workers' MiB |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    print("| step | seconds | images/s | own MiB | mapped MiB | workers' MiB | read MiB |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
     with step("list and split", len(load_images(parameters, work).train)):
         splits = load_images(parameters, work)
     for name, part in zip(splits._fields, splits, strict=True):
@@ -144,12 +139,16 @@ def measure(pictures: Path, work: Path, size: int, workers: int | None) -> None:
         normalization = compute_normalization(train)
     with step("contact sheet", 100):
         contact_sheet(train)
-    batches = len(train) // 128
-    with step("shuffled epoch, what is cached as it is", len(train)):
-        epoch(train, normalization, batches)
-    drop_from_cache(work / "train" / "images.npy")
-    with step("100 shuffled batches, nothing cached", 100 * 128):
-        epoch(train, normalization, 100)
+    batches = len(train) // BATCH
+    with step("a shuffled epoch of batches", batches * BATCH):
+        feed(train, normalization, batches)
+    some = min(SOME, batches)
+    path = work / "train" / "images.npy"
+    mapped = ImageSet(np.load(path, mmap_mode="r"), train.labels, train.classes, "mapped")
+    for name, images in (("as they are read", train), ("through a memory map", mapped)):
+        drop_from_cache(path)
+        with step(f"{some} shuffled batches, none cached, {name}", some * BATCH):
+            feed(images, normalization, some)
     print(f"\nimages.npy of train: {(work / 'train/images.npy').stat().st_size / MIB:.0f} MiB")
 
 

@@ -1,6 +1,9 @@
 import errno
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -66,3 +69,26 @@ def test_what_is_not_the_files_fault_is_no_reason_to_leave_it_out(
 def test_a_process_that_decodes_loads_no_torch() -> None:
     code = "import sys, model_compression.pictures; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_worker_ends_when_the_process_is_killed_that_it_works_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pictures, "_SECONDS_BETWEEN_LOOKS", 0.02)
+    ready, ready_in = os.pipe()
+    child = os.fork()
+    if child == 0:  # pragma: no cover - other processes
+        parent = os.getpid()
+        if os.fork() == 0:
+            pictures.prepare_worker(parent)
+            os.write(ready_in, b"%d\n" % os.getpid())
+        time.sleep(60)
+        os._exit(0)
+    os.close(ready_in)
+    assert int(os.read(ready, 99)) != child
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    began = time.monotonic()
+    assert os.read(ready, 99) == b""  # the worker held the pipe's other end
+    assert time.monotonic() - began < 30
+    os.close(ready)
