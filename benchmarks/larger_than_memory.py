@@ -2,9 +2,9 @@
 
 Makes pictures in a folder (or takes them), prepares them as `kedro run --pipeline=data_preparation`
 does, goes through all that touches every image, and says of each step how long it took and how
-much memory it had at most, of its own and of files that were mapped, and what it read from the disk.
+much memory it had at most, of its own and of files that were mapped, and what it read from disk.
 
-    python benchmarks/larger_than_memory.py --images 60000 --size 128 --limit 2048
+    python benchmarks/larger_than_memory.py --images 60000 --size 128 --limit 1024
 """
 
 import argparse
