@@ -5,6 +5,9 @@ below every room and knows no torch, because the processes that decode a folder 
 """
 
 import errno
+import os
+import threading
+import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 _RGB = 3
+_SECONDS_BETWEEN_LOOKS = 0.5
 _NOT_THE_FILES_FAULT = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR))
 
 
@@ -64,9 +68,21 @@ def decode_files(folder: str, names: Sequence[str], pixel_format: PixelFormat) -
     return Decoded(pixels[:read], unreadable)
 
 
-def prepare_worker() -> None:
-    """Readies a process that decodes: what PIL finds odd about files it reads nevertheless."""
-    warnings.simplefilter("ignore")
+def prepare_worker(parent: int) -> None:
+    """Readies a process that decodes for another one: it says nothing, and ends with it.
+
+    Args:
+        parent: The other process. When that is killed, its pool's pipes don't close, since the
+            workers hold each other's ends of them, and so would wait forever.
+    """
+    warnings.simplefilter("ignore")  # of what PIL finds odd about files that it reads nevertheless
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+    os._exit(1)
 
 
 def read_picture(path: Path, pixel_format: PixelFormat) -> NDArray[np.uint8]:

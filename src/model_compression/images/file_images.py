@@ -30,8 +30,6 @@ Unreadable = Literal["refuse", "skip"]
 
 _POOL_PAYS_FROM = 4.0
 """Seconds of work ahead from which processes are started; they need about one to be there."""
-_IDLE_SECONDS = 10
-"""A worker without work goes; one whose parent was killed has none."""
 
 
 class Chunk(NamedTuple):
@@ -141,11 +139,10 @@ class FileImages:
             yield from self._decoded_by(workers, starts, step)
 
     def _decoded_by(self, workers: int, starts: deque[int], step: int) -> Iterator[Chunk]:
-        # Unlike the standard library's processes these don't run the main script again, and end by
-        # themselves when this process is killed.
+        # Unlike the standard library's processes these don't run the main script again.
         from joblib.externals.loky import ProcessPoolExecutor  # noqa: PLC0415
 
-        pool = ProcessPoolExecutor(workers, timeout=_IDLE_SECONDS, initializer=prepare_worker)
+        pool = ProcessPoolExecutor(workers, initializer=prepare_worker, initargs=(os.getpid(),))
         whole = False
         try:
             under_way: deque[tuple[int, Any]] = deque()
