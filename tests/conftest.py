@@ -5,6 +5,7 @@ import importlib
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -12,8 +13,15 @@ import hypothesis
 import numpy as np
 import pytest
 import torch
+from torch.utils.flop_counter import _FlopCounterMode
 
 from model_compression.images import ImageSet, Normalization
+
+tracer = sys.gettrace()
+if hasattr(tracer, "lock_data"):
+    # Coverage locks its data at each call of a function of ours, by two functions in Python.
+    lock = threading.RLock()
+    tracer.lock_data, tracer.unlock_data = lock.acquire, lock.release
 
 
 def untraced(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -75,11 +83,15 @@ os.environ["MODEL_COMPRESSION_CACHE"] = tempfile.mkdtemp()
 # MLflow's servers start six more processes for jobs that no test asks for.
 os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
 torch.export.export = untraced(torch.export.export)
+torch.export.ExportedProgram.module = untraced(torch.export.ExportedProgram.module)
+_FlopCounterMode.__torch_dispatch__ = untraced(_FlopCounterMode.__torch_dispatch__)
 torch.onnx.export = untraced(knowing_onnx(torch.onnx.export))
 torch.set_num_threads(1)
-# How long an example takes says more of the machine's other work than of the code.
-hypothesis.settings.register_profile("shared_machine", deadline=None)
-hypothesis.settings.load_profile("shared_machine")
+# How long an example takes says more of the machine's other work than of the code. The other
+# profile is for whoever has changed a formula or a format: --hypothesis-profile=thorough.
+hypothesis.settings.register_profile("everyday", deadline=None, max_examples=40)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=1000)
+hypothesis.settings.load_profile("everyday")
 
 
 def pytest_collection_finish() -> None:
@@ -88,8 +100,7 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-@pytest.fixture
-def tiny_images() -> ImageSet:
+def noisy_images() -> ImageSet:
     """96 noisy 12x12 images of three classes that a small network learns in a few epochs."""
     generator = np.random.default_rng(0)
     labels = np.arange(96, dtype=np.int64) % 3
@@ -97,6 +108,11 @@ def tiny_images() -> ImageSet:
     for row, label in enumerate(labels):
         images[row, :, 4 * label : 4 * label + 4] += 120
     return ImageSet(images, labels, ("top", "middle", "bottom"), "tiny")
+
+
+@pytest.fixture
+def tiny_images() -> ImageSet:
+    return noisy_images()
 
 
 @pytest.fixture

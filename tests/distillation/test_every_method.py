@@ -1,10 +1,11 @@
 """What holds for each method of the union, whatever it transfers."""
 
+import copy
 from typing import get_args
 
 import pytest
 import torch
-from tests.distillation.conftest import pair_of, spec_of
+from tests.distillation.conftest import SHAPE, pair_of, spec_of
 from torch import nn
 
 from model_compression.distillation import DistillationMethod, FrozenTeacher, Method, Pair
@@ -180,23 +181,26 @@ def test_any_method_combines_with_any_teacher_and_student(name, zoo_pair):
     )
 
 
-def compressed(kind: str, spec: ModelSpec, images: torch.Tensor) -> nn.Module:
-    student = build_model(spec)
-    if kind == "pruned":
-        settings = ChannelPruningSettings(method="channels", ratio=0.3, round_to=2)
-        return prune_channels(student, spec.input_shape, settings, 0)
-    prepared = prepare_qat(student.eval(), spec.input_shape)
-    calibrate(prepared, [images])
-    return prepared.train()
-
-
-@pytest.mark.parametrize("kind", ["pruned", "quantized"])
-@pytest.mark.parametrize("name", sorted(SETTINGS))
-def test_every_method_serves_fine_tuning_and_quantization_aware_training(name, kind, batch):
+@pytest.fixture(scope="module", params=["pruned", "quantized"])
+def compressed(request) -> tuple[ModelSpec, nn.Module]:
+    """A student on its way to the file, and what it was before; each test copies it."""
+    spec = spec_of("resnet8", width=8)
     torch.manual_seed(0)
-    teacher, spec = spec_of("resnet14", width=8), spec_of("resnet8", width=8)
+    student = build_model(spec)
+    if request.param == "pruned":
+        settings = ChannelPruningSettings(method="channels", ratio=0.3, round_to=2)
+        return spec, prune_channels(student, spec.input_shape, settings, 0)
+    prepared = prepare_qat(student.eval(), spec.input_shape)
+    calibrate(prepared, [torch.randn(8, *SHAPE)])
+    return spec, prepared.train()
+
+
+@pytest.mark.parametrize("name", sorted(SETTINGS))
+def test_every_method_serves_fine_tuning_and_quantization_aware_training(name, compressed, batch):
+    torch.manual_seed(0)
+    spec, student = copy.deepcopy(compressed)
+    teacher = spec_of("resnet14", width=8)
     frozen = FrozenTeacher(build_model(teacher), teacher.input_shape, teacher.classes, "float32")
-    student = compressed(kind, spec, batch.images)
     pair = Pair(frozen, student, spec, batch.labels)
     objective = make(name, pair).train()
     output = objective(batch, student)

@@ -83,7 +83,7 @@ def test_the_table_tells_what_the_files_of_all_trials_are_worth(benchmarked):
     assert summary.loc["kd", "gain"] == pytest.approx(np.mean(gains))
     assert np.isnan(summary.loc["plain", "gain"])
     assert list(summary["method"]) == ["none", "kd"]
-    assert set(summary["architecture"]) == {"resnet8"}
+    assert set(summary["architecture"]) == {"net"}
 
 
 @pytest.mark.parametrize("key", RUNS)

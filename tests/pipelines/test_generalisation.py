@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from model_compression.deployment import OnnxRuntimeClassifier, export_onnx
+from model_compression.images import Normalization
 from model_compression.models import ModelSettings, build_model
 from model_compression.pipelines.generalisation import comparison, nodes
 from model_compression.pipelines.generalisation.parameters import GeneralisationParameters
@@ -17,14 +18,14 @@ from model_compression.pipelines.generalisation.parameters import Generalisation
 FEW = GeneralisationParameters(corrupted_images=6, training_images=9)
 
 
-@pytest.fixture
-def file(tiny_images, tiny_normalization):
+@pytest.fixture(scope="module")
+def file():
     network = build_model(ModelSettings(name="resnet8", options={"width": 2}).spec((1, 12, 12), 3))
     return export_onnx(
         network.eval(),
         input_shape=(1, 12, 12),
-        normalization=tiny_normalization,
-        classes=tiny_images.classes,
+        normalization=Normalization(mean=(0.4,), std=(0.25,)),
+        classes=("top", "middle", "bottom"),
         stage="student",
         fingerprint="0123",
         architecture="resnet8",

@@ -1,3 +1,4 @@
+import functools
 import itertools
 import logging
 from dataclasses import replace
@@ -7,9 +8,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
+from tests.conftest import noisy_images
 from torch import nn
 
 from model_compression.evaluation import count_macs, count_parameters
+from model_compression.images import Normalization
 from model_compression.models import Checkpoint, ModelSpec, build_model
 from model_compression.pruning.channels import ChannelPruningSettings, prune_channels
 from model_compression.pruning.evidence import Evidence
@@ -41,6 +44,8 @@ SCHEDULES = st.one_of(
 )
 CUBIC = {"name": "cubic", "begin": 0.0, "end": 0.5}
 ITERATIVE = {"name": "iterative", "steps": 3, "end": 0.5}
+AVERAGED = {"ema_decay": 0.9}
+NORMALIZATION = Normalization(mean=(0.4,), std=(0.25,))
 
 
 def schedule(values: dict[str, object]) -> OneShot | Iterative | Cubic:
@@ -62,22 +67,22 @@ def training(**changed: object) -> TrainingSettings:
     return TrainingSettings.model_validate(values | changed)
 
 
-@pytest.fixture
-def source(tiny_normalization) -> Checkpoint:
+@pytest.fixture(scope="module")
+def source() -> Checkpoint:
     torch.manual_seed(0)
     classes = ("top", "middle", "bottom")
     weights = build_model(SPEC).state_dict()
-    return Checkpoint(SPEC, weights, "student", "s1", classes, tiny_normalization)
+    return Checkpoint(SPEC, weights, "student", "s1", classes, NORMALIZATION)
 
 
-@pytest.fixture
-def tune(source, tiny_images):
+@pytest.fixture(scope="module")
+def tune(source):
     """Trains the source under the settings; every state."""
+    images = noisy_images()
 
     def run(
         chosen: ChannelPruningSettings,
         resume: TrainingState | None = None,
-        stop_after: int | None = None,
         changes: dict[str, object] | None = None,
         **more: object,
     ) -> list[TrainingState]:
@@ -86,14 +91,22 @@ def tune(source, tiny_images):
             source, chosen, how.epochs, how.seed, lambda network: CrossEntropy(), **more
         )
         start = replace(source, weights={}, stage="pruned", fingerprint="p1")
-        stream = fit(
-            shrinking.begin, start, tiny_images, tiny_images, how, resume, shrinking.fitted
-        )
-        states = [state for state, _ in zip(stream, range(stop_after or 99), strict=False)]
-        stream.close()
-        return states
+        stream = fit(shrinking.begin, start, images, images, how, resume, shrinking.fitted)
+        return list(stream)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def toward(tune):
+    """The states of a training that ends at half of what ``target`` counts, each trained once."""
+
+    @functools.cache
+    def states(target: str, name: str) -> list[TrainingState]:
+        values = {"cubic": CUBIC, "iterative": ITERATIVE}[name]
+        return tune(settings(target=target, schedule=values))
+
+    return states
 
 
 def built(state: TrainingState) -> nn.Module:
@@ -174,12 +187,12 @@ def test_cuts_add_up_to_their_share_of_the_original(ratios, before):
     assert still_to_remove(ratios[0] / 2, before, now) == 0
 
 
-@pytest.mark.parametrize("values", [CUBIC, ITERATIVE])
+@pytest.mark.parametrize("name", ["cubic", "iterative"])
 @pytest.mark.parametrize(
     ("target", "measure", "tolerance"), [("macs", macs, 0.06), ("parameters", parameters, 0.06)]
 )
-def test_every_schedule_ends_at_the_target(tune, source, values, target, measure, tolerance):
-    states = tune(settings(target=target, schedule=values))
+def test_every_schedule_ends_at_the_target(toward, source, name, target, measure, tolerance):
+    states = toward(target, name)
     shares = [share_of(measure, state, source) for state in states]
     assert shares[-1] == pytest.approx(0.5, abs=tolerance)
     assert shares == sorted(shares, reverse=True)
@@ -221,17 +234,16 @@ def test_groups_with_ratios_of_their_own_end_at_them(tune):
     }
 
 
-def test_the_best_network_is_one_that_meets_the_target(tune, source):
-    states = tune(settings(target="macs", schedule=CUBIC))
+def test_the_best_network_is_one_that_meets_the_target(toward):
+    states = toward("macs", "cubic")
     final = {name: value.shape for name, value in states[-1].weights.items()}
     assert states[-1].best.details["best_epoch"] >= 3
     assert {name: value.shape for name, value in states[-1].best.weights.items()} == final
 
 
-@pytest.mark.parametrize("stopped_after", [1, 2, 3])
-@pytest.mark.parametrize(
-    "changed",
-    [
+@pytest.fixture(
+    scope="module",
+    params=[
         {"schedule": CUBIC, "target": "macs"},
         {"schedule": ITERATIVE, "importance": "random"},
         {
@@ -241,17 +253,22 @@ def test_the_best_network_is_one_that_meets_the_target(tune, source):
         },
     ],
 )
+def run_through(request, tune):
+    """A training that was not stopped: its settings and all its states."""
+    chosen = settings(**request.param)
+    return chosen, tune(chosen, changes=AVERAGED)
+
+
+@pytest.mark.parametrize("stopped_after", [1, 2, 3])
 def test_a_schedule_that_was_stopped_goes_on_to_the_same_bits(
-    tune, tmp_path, changed, stopped_after
+    tune, tmp_path, run_through, stopped_after
 ):
-    chosen = settings(**changed)
-    changes = {"ema_decay": 0.9}
-    whole = tune(chosen, changes=changes)[-1]
-    stopped = tune(chosen, stop_after=stopped_after, changes=changes)[-1]
+    chosen, states = run_through
+    whole, stopped = states[-1], states[stopped_after - 1]
     write_training_state(stopped, tmp_path / "state.safetensors")
     torch.manual_seed(9)
     stored = read_training_state(tmp_path / "state.safetensors")
-    resumed = tune(chosen, resume=stored, changes=changes)[-1]
+    resumed = tune(chosen, resume=stored, changes=AVERAGED)[-1]
     for field in ("weights", "averaged", "objective"):
         assert equal(getattr(whole, field), getattr(resumed, field))
     assert equal(whole.best.weights, resumed.best.weights)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import f1_score
 
 from model_compression.evaluation.calibration import expected_calibration_error, softmax
 from model_compression.evaluation.intervals import wilson_interval
@@ -48,6 +47,9 @@ def summarise(
         ValueError: If the shapes don't fit, there are no images, a label has no class, or a logit
             is not finite.
     """
+    # scikit-learn's metrics would take a part of the time until a run's first node.
+    from sklearn.metrics import f1_score  # noqa: PLC0415
+
     _check(logits, labels, len(classes))
     predicted = logits.argmax(axis=1)
     correct = int(np.count_nonzero(predicted == labels))

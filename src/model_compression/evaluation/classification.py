@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.metrics import classification_report, confusion_matrix
 
 
 def classification_tables(
@@ -30,6 +29,9 @@ def classification_tables(
     Raises:
         ValueError: If the arrays' shapes differ, are empty, or an index has no name.
     """
+    # scikit-learn's metrics would take a part of the time until a run's first node.
+    from sklearn.metrics import classification_report, confusion_matrix  # noqa: PLC0415
+
     _check(labels, predicted, len(classes))
     indices = list(range(len(classes)))
     details = classification_report(

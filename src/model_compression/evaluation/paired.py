@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 
 class PairedResult(NamedTuple):
@@ -46,6 +45,9 @@ def mcnemar_test(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_]) -> 
             "Expected boolean arrays that say which images are classified correctly; "
             f"got {correct_a.dtype} and {correct_b.dtype}. Compare the predictions to the labels."
         )
+    # SciPy's statistics would take a tenth of the time until a run's first node.
+    from scipy.stats import binomtest  # noqa: PLC0415
+
     only_a = int(np.count_nonzero(correct_a & ~correct_b))
     only_b = int(np.count_nonzero(correct_b & ~correct_a))
     differing = only_a + only_b
