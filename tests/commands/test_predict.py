@@ -1,17 +1,28 @@
 """Pictures in, class names out, from the file alone."""
 
 import json
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import yaml
 from click.testing import CliRunner
 from PIL import Image
 
 from model_compression.__main__ import main
 from model_compression.commands import predict
-from model_compression.deployment import OnnxRuntimeClassifier
+from model_compression.deployment import OnnxRuntimeClassifier, write_onnx
 from model_compression.evaluation import softmax
 from model_compression.images import to_picture
+from model_compression.pipelines.reporting.pipeline import STAGES
+from model_compression.reporting.recommendation import (
+    MODEL_FILE,
+    RECOMMENDATION_FILE,
+    recommend,
+)
+
+LATENCY = ["stage", "batch_size", "repeat", "latency_ms"]
 
 
 @pytest.fixture
@@ -84,6 +95,67 @@ def test_a_file_that_is_no_deployable_is_refused_by_name(tmp_path, pictures, con
     assert done.exit_code == 1
     assert message in done.stderr
     assert "other.onnx" in done.stderr
+
+
+@pytest.fixture
+def results(tmp_path, exported):
+    """A folder of results that recommends the file, which is not the last stage's."""
+    folder = tmp_path / "results"
+    stage = folder / "06_models" / "pruned"
+    stage.mkdir(parents=True)
+    write_onnx(exported, stage / "model.onnx")
+    (folder / "08_reporting").mkdir()
+    recommendation(folder, {"pruned": {"fingerprint": exported.fingerprint}})
+    return folder
+
+
+def recommendation(folder, evaluations):
+    chosen = recommend(evaluations, pd.DataFrame(columns=LATENCY)).as_json()
+    (folder / RECOMMENDATION_FILE).write_text(json.dumps(chosen))
+
+
+def recommended(folder, picture):
+    return CliRunner().invoke(predict, [f"--data={folder}", str(picture)])
+
+
+def test_without_a_name_the_recommended_file_is_asked(results, run, pictures):
+    done = recommended(results, pictures[0])
+    assert done.exit_code == 0
+    assert done.stdout == run(pictures[0]).stdout
+
+
+def test_a_file_that_was_made_after_it_was_recommended_is_refused(results, pictures):
+    recommendation(results, {"pruned": {"fingerprint": "of before"}})
+    done = recommended(results, pictures[0])
+    assert done.exit_code == 1
+    assert "pruned/model.onnx is not the file that" in done.stderr
+    assert "--pipeline=compress" in done.stderr
+
+
+@pytest.mark.parametrize("content", [None, "no JSON", "[1]", '{"stage": "pruned"}'])
+def test_without_a_recommendation_it_is_said_how_to_get_one(results, pictures, content):
+    source = results / RECOMMENDATION_FILE
+    source.unlink()
+    if content is not None:
+        source.write_text(content)
+    done = recommended(results, pictures[0])
+    assert done.exit_code == 1
+    assert str(source) in done.stderr
+    assert "--pipeline=compress, or name a file with --model" in done.stderr
+    assert isinstance(done.exception, SystemExit)
+
+
+def test_the_catalog_keeps_the_files_where_the_command_looks_for_them():
+    conf = Path(__file__).parents[2] / "conf" / "base"
+    models, reporting = (
+        yaml.safe_load((conf / name).read_text())
+        for name in ("catalog_06_models.yml", "catalog_08_reporting.yml")
+    )
+    assert models["{stage}.onnx"]["filepath"] == "${globals:data}/" + MODEL_FILE
+    for stage in STAGES:
+        expected = "${globals:data}/" + MODEL_FILE.format(stage=stage)
+        assert models[f"{stage}.onnx"]["filepath"] == expected
+    assert reporting["recommendation"]["filepath"] == "${globals:data}/" + RECOMMENDATION_FILE
 
 
 def test_the_package_itself_takes_the_command(model, pictures, tmp_path, capsys):

@@ -113,6 +113,8 @@ def test_report_and_card_speak_of_the_recommended_file_in_the_recommendations_wo
     assert f'<p class="advice">{advice}</p>' in report
     card = ModelCard.load(folder / "model_card.md")
     judged = evaluation(compressed, recommended["stage"])
+    assert recommended["fingerprint"] == judged["fingerprint"]
+    assert (compressed / "data" / "smoke" / recommended["path"]).exists()
     assert markdown(advice) in card.text
     assert card.data.model_name == f"{judged['architecture']} {recommended['stage']}"
     assert card.data.eval_results[0].metric_value == judged["accuracy"]
@@ -245,11 +247,12 @@ def test_each_file_is_asked_how_it_generalises(compressed):
         assert gaps.sum() / 300 == pytest.approx(evaluation(compressed, stage)["ece"])
 
 
-def test_the_report_draws_the_images_that_divide_teacher_and_last_stage(compressed):
+def test_the_report_draws_the_images_that_divide_teacher_and_recommended_file(compressed):
     data = compressed / "data" / "smoke"
+    recommended = json.loads((data / "08_reporting" / "recommendation.json").read_text())
     said = [
         pd.read_csv(data / "07_model_output" / stage / "predictions.csv")["predicted"]
-        for stage in ("teacher", "quantized")
+        for stage in ("teacher", recommended["stage"])
     ]
     differing = pd.read_csv(data / "08_reporting" / "disagreements.csv")
     assert len(differing) == (said[0] != said[1]).sum()

@@ -166,4 +166,14 @@ def test_every_other_stage_is_compared_class_by_class():
         ["pruned", "a", -1.0],
         ["pruned", "b", 0.0],
     ]
-    assert comparison.find_disagreements(predictions)["index"].tolist() == [0, 2]
+
+
+def test_disagreements_are_those_of_the_teacher_and_the_recommended_file():
+    predictions = {
+        "teacher": answers([0, 1, 0, 1]),
+        "pruned": answers([1, 1, 1, 1]),
+        "quantized": answers([0, 1, 0, 0]),
+    }
+    for stage, expected in {"pruned": [0, 2], "quantized": [3], "teacher": []}.items():
+        found = comparison.find_disagreements(predictions, {"stage": stage})
+        assert found["index"].tolist() == expected

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from model_compression.evaluation import paired_interval
 from model_compression.models import ModelSettings, build_model
 from model_compression.quantization import QatSettings, calibrate, convert, prepare_qat
 from model_compression.quantization.guard import (
@@ -44,21 +45,25 @@ def test_a_drop_and_its_interval_are_those_of_paired_proportions():
     after[:6] = False
     after[60:62] = True
     found = paired_drop(before, after)
-    # The mean and the standard error of the 100 differences, computed plainly.
-    differences = before.astype(float) - after.astype(float)
-    half = 1.959964 * differences.std() / 10
     assert found.drop == pytest.approx(0.04)
-    assert (found.low, found.high) == pytest.approx((0.04 - half, 0.04 + half), abs=1e-6)
+    # That of the report, which is of what the second gains.
+    low, high = paired_interval(6, 2, 100)
+    assert (found.low, found.high) == (-high, -low)
+    assert found.low < 0.04 < found.high
 
 
-def test_the_same_answers_are_no_drop_without_doubt():
-    answers = np.array([True, False])
-    assert paired_drop(answers, answers) == Drop(0.0, 0.0, 0.0)
+def test_the_same_answers_are_no_drop_with_a_doubt_that_more_images_lessen():
+    answers = np.array([True, False] * 50)
+    few, many = (paired_drop(each, each) for each in (answers, np.tile(answers, 50)))
+    assert few.drop == many.drop == 0
+    assert 0 < many.high == -many.low < few.high
 
 
 def test_answers_to_other_images_are_refused():
     with pytest.raises(ValueError, match="same images"):
         paired_drop(np.array([True]), np.array([True, False]))
+    with pytest.raises(ValueError, match="at least 1"):
+        paired_drop(np.array([], dtype=bool), np.array([], dtype=bool))
 
 
 def test_a_certain_guard_looks_at_the_intervals_upper_end():

@@ -97,6 +97,7 @@ def measured() -> SimpleNamespace:
         differing=differing,
         pictures=[buffer.getvalue()] * 2,
         classes=CLASSES,
+        recommended="quantized",
     )
 
 
@@ -163,9 +164,24 @@ def test_without_a_second_stage_nothing_is_compared(measured):
     for mapping in (measured.corruptions, measured.reliabilities, measured.evaluations):
         del mapping["quantized"]
     measured.comparison, measured.changes = measured.comparison[:1], measured.changes[:0]
+    measured.recommended = "teacher"
     section = generalisation_section(**vars(measured))
     assert not any(isinstance(block, Pictures) for block in section.blocks)
     assert len(section.blocks) == 4
+
+
+def test_note_and_pictures_are_of_the_recommended_file_and_not_of_the_last(measured):
+    measured.corruptions = {
+        "teacher": corruptions(0.94, 0.4),
+        "pruned": corruptions(0.93, 0.1),
+        "quantized": corruptions(0.92, 0.5),
+    }
+    measured.recommended = "pruned"
+    blocks = generalisation_section(**vars(measured)).blocks
+    note = blocks[1].note.replace(SPACE, " ")
+    assert "the pruned file does worst under JPEG (\u22126.00 pp)" in note
+    assert blocks[-1].title == "Where teacher and pruned disagree"
+    assert blocks[-1].pictures[0].lines["pruned"] == "coat, 91%"
 
 
 def test_a_table_of_something_else_is_refused(measured):

@@ -64,6 +64,8 @@ def test_what_was_not_measured_is_said_and_stored_as_null(run):
     assert chosen.reason.endswith("than the pruned one was not measured.")
     assert json.loads(json.dumps(chosen.as_json())) == {
         "stage": "quantized",
+        "path": "06_models/quantized/model.onnx",
+        "fingerprint": run.evaluations["quantized"]["fingerprint"],
         "reason": chosen.reason,
         "accuracy": None,
         "file_bytes": None,
@@ -89,6 +91,14 @@ def test_what_is_stored_is_plain(run):
     stored = json.loads(json.dumps(recommend(run.evaluations, run.latency).as_json()))
     assert stored["file_bytes"] == 46_720
     assert SPACE not in stored["reason"]
+
+
+@pytest.mark.parametrize("missing", ["stage", "reason", "fingerprint"])
+def test_what_lacks_something_is_refused(run, missing):
+    stored = recommend(run.evaluations, run.latency).as_json()
+    del stored[missing]
+    with pytest.raises(ValueError, match=f"{missing} is missing.*--pipeline=reporting"):
+        Recommendation.from_json(stored)
 
 
 def test_what_was_stored_is_said_again_in_the_same_words(run):

@@ -5,7 +5,6 @@ its caller's business.
 """
 
 import logging
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.fx import GraphModule, Node
 
+from model_compression.evaluation import mcnemar_test, paired_interval
 from model_compression.quantization.capture import CONVOLUTIONS, LINEAR, layer_path
 from model_compression.quantization.dynamic import OwnRangeFakeQuantize
 from model_compression.quantization.fake_quantize import ActivationFakeQuantize
@@ -22,9 +22,6 @@ from model_compression.quantization.settings import BYTE_BITS, FLOAT_BITS, Guard
 from model_compression.quantization.weight_quantizers import WeightQuantizer
 
 logger = logging.getLogger(__name__)
-
-_Z = 1.959963984540054
-"""Of a two-sided 95 % interval."""
 
 Correct = NDArray[np.bool_]
 """Which images a network gets right, in the images' order."""
@@ -36,7 +33,7 @@ class Drop(NamedTuple):
     drop: float
     """The other's accuracy minus its own."""
     low: float
-    """Lower end of the paired 95 % interval of the drop (Wald)."""
+    """Lower end of the paired 95 % interval of the drop (``evaluation.paired_interval``)."""
     high: float
     """Its upper end."""
 
@@ -66,23 +63,15 @@ class Step(NamedTuple):
 def paired_drop(before: Correct, after: Correct) -> Drop:
     """The loss of accuracy and its 95 % interval, from the images that the two answer differently.
 
-    With b images that only the first gets right and c that only the second does, of n,
-    ``d = (b - c) / n`` and its variance is ``(b + c - (b - c)^2 / n) / n^2``.
+    With b images that only the first gets right and c that only the second does, of n, it is
+    ``(b - c) / n``; the interval is that of the report's comparisons, the other way round.
 
     Raises:
         ValueError: If they are not of the same, at least one, images.
     """
-    if before.shape != after.shape or before.size == 0:
-        raise ValueError(
-            f"Expected answers to the same images; got {before.shape} and {after.shape}."
-        )
-    only_before = int(np.count_nonzero(before & ~after))
-    only_after = int(np.count_nonzero(after & ~before))
-    n = before.size
-    drop = (only_before - only_after) / n
-    variance = (only_before + only_after - n * drop * drop) / (n * n)
-    half = _Z * math.sqrt(max(variance, 0.0))
-    return Drop(drop, drop - half, drop + half)
+    found = mcnemar_test(before, after)
+    low, high = paired_interval(found.only_a, found.only_b, before.size)
+    return Drop((found.only_a - found.only_b) / before.size, -high, -low)
 
 
 def holds(found: Drop, guard: Guard) -> bool:

@@ -41,6 +41,7 @@ def generalisation_section(
     differing: pd.DataFrame,
     pictures: Sequence[bytes],
     classes: Sequence[str],
+    recommended: str,
 ) -> Section:
     """Corruptions, train-test gap, reliability, change by class, and disagreements as pictures.
 
@@ -50,10 +51,11 @@ def generalisation_section(
         reliabilities: By stage: a row a bin of confidence.
         evaluations: By stage, as in ``evaluation.json``.
         changes: A row a stage and class, as in ``class_changes.csv``.
-        differing: A row a test image on which teacher and last stage disagree, the most confident
-            first.
+        differing: A row a test image on which teacher and recommended file disagree, the most
+            confident first.
         pictures: PNG files of the first of these images.
         classes: Names of the classes.
+        recommended: The stage whose file is to be shipped.
     """
     stages = list(corruptions)
     images = units.exact(scalar(comparison["corrupted_images"].iloc[0]))
@@ -62,7 +64,7 @@ def generalisation_section(
         Chart(
             corruption_figure(corruptions),
             f"Accuracy of {', '.join(stages)} under each corruption, mean of five severities.",
-            note=_worst(corruptions),
+            note=_worst(corruptions[recommended], recommended),
         ),
         Gallery(
             tuple(
@@ -92,8 +94,8 @@ def generalisation_section(
                 note=_class_note(changes),
             )
         )
-    if len(stages) > 1:
-        blocks.append(_disagreements(differing, pictures, classes, stages[0], stages[-1]))
+    if recommended != stages[0]:
+        blocks.append(_disagreements(differing, pictures, classes, stages[0], recommended))
     return Section(
         "generalisation",
         "Generalisation",
@@ -205,9 +207,8 @@ def _answer(said: str, truth: str, confidence: float) -> str:
     return f"{mark}{said}, {units.percent(float(confidence), 0)}"
 
 
-def _worst(corruptions: Mapping[str, pd.DataFrame]) -> str:
-    """Under which corruptions the last stage does worst and best."""
-    stage, table = list(corruptions.items())[-1]
+def _worst(table: pd.DataFrame, stage: str) -> str:
+    """Under which corruptions the file does worst and best."""
     means = table.groupby("corruption", sort=False)["accuracy"].mean()
     change = (means.drop("none") - means["none"]).sort_values(kind="stable")
     worst, best = (

@@ -1,6 +1,6 @@
 """Which stage's file to ship, and why.
 
-Knows evaluations and latencies; where the files lie is the catalog's business.
+Knows evaluations, latencies, and where the catalog keeps a stage's file; reads no file itself.
 """
 
 import math
@@ -14,6 +14,12 @@ from model_compression.reporting import units
 from model_compression.reporting.pace import pace
 from model_compression.reporting.readings import Evaluation, median_latency, number
 
+MODEL_FILE = "06_models/{stage}/model.onnx"
+"""Where a stage's file lies in the folder of the data, as in ``catalog_06_models.yml``."""
+
+RECOMMENDATION_FILE = "08_reporting/recommendation.json"
+"""Where the recommendation itself lies there, as in ``catalog_08_reporting.yml``."""
+
 
 @dataclass(frozen=True)
 class Recommendation:
@@ -23,6 +29,8 @@ class Recommendation:
     """The stage whose file it is."""
     reason: str
     """A sentence or two."""
+    fingerprint: str
+    """The one that the evaluated file carries; empty if the evaluation has none."""
     accuracy: float
     """Fraction of the test images; this and the next three are NaN where not measured."""
     file_bytes: float
@@ -31,15 +39,32 @@ class Recommendation:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        """The recommendation that ``as_json`` stored, so that all say it in the same words."""
+        """The recommendation that ``as_json`` stored, so that all say it in the same words.
+
+        Raises:
+            ValueError: If something is missing.
+        """
+        missing = {"stage", "reason", "fingerprint"} - set(stored)
+        if missing:
+            raise ValueError(
+                f"Expected a recommendation with stage, reason and fingerprint; "
+                f"{', '.join(sorted(missing))} is missing. Write it anew: "
+                "kedro run --pipeline=reporting"
+            )
         return cls(
             stage=str(stored["stage"]),
             reason=str(stored["reason"]),
+            fingerprint=str(stored["fingerprint"]),
             accuracy=number(stored, "accuracy"),
             file_bytes=number(stored, "file_bytes"),
             latency_ms_batch1=number(stored, "latency_ms_batch1"),
             latency_ms_batch64=number(stored, "latency_ms_batch64"),
         )
+
+    @property
+    def path(self) -> str:
+        """Its file, from the folder of the project's data on."""
+        return MODEL_FILE.format(stage=self.stage)
 
     @property
     def advice(self) -> str:
@@ -50,6 +75,8 @@ class Recommendation:
         """What is stored of it: plain values, ``None`` where something was not measured."""
         return {
             "stage": self.stage,
+            "path": self.path,
+            "fingerprint": self.fingerprint,
             "reason": self.reason.replace(units.SPACE, " "),
             "accuracy": None if math.isnan(self.accuracy) else self.accuracy,
             "file_bytes": None if math.isnan(self.file_bytes) else int(self.file_bytes),
@@ -108,6 +135,7 @@ def _of(
     return Recommendation(
         stage=stage,
         reason=reason,
+        fingerprint=str(evaluations[stage].get("fingerprint", "")),
         accuracy=number(evaluations[stage], "accuracy"),
         file_bytes=number(evaluations[stage], "file_bytes"),
         latency_ms_batch1=median_latency(latency, stage, 1),

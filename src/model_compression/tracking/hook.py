@@ -24,6 +24,7 @@ from kedro_mlflow.config.kedro_mlflow_config import KedroMlflowConfig
 from kedro_mlflow.framework.hooks.mlflow_hook import MlflowHook
 
 from model_compression.relocation import relocate_artifacts
+from model_compression.tracking.database import make_whole
 from model_compression.tracking.ending import end_left_over
 from model_compression.tracking.entries import Status
 from model_compression.tracking.identity import Trial
@@ -74,6 +75,7 @@ class Tracking(MlflowHook):  # type: ignore[misc]
         self._end_as_killed()  # a run that was interrupted in a notebook
         limit_patience()
         self._project = Path(context.project_path)
+        self._database = self._project / "mlflow.db"
         settings = context.config_loader["mlflow"]
         uri = (settings.get("server") or {}).get("mlflow_tracking_uri")
         if uri is None and "MLFLOW_TRACKING_URI" not in os.environ:
@@ -82,6 +84,8 @@ class Tracking(MlflowHook):  # type: ignore[misc]
         self._unreachable = why_unreachable(self._uri)
         if self._unreachable is None:
             try:
+                if self._uri == f"sqlite:///{self._database}":
+                    self._make_database_whole()
                 super().after_context_created(context)
                 self._uri = str(self.mlflow_config.server.mlflow_tracking_uri)
             except Exception as error:
@@ -179,7 +183,7 @@ class Tracking(MlflowHook):  # type: ignore[misc]
             self._end("FAILED")
 
     def _keep_beside(self, config: AbstractConfigLoader) -> None:
-        database, artifacts = self._project / "mlflow.db", self._project / "mlartifacts"
+        database, artifacts = self._database, self._project / "mlartifacts"
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{database}"
         settings = config["mlflow"]
         creation = settings["tracking"]["experiment"].setdefault("create_experiment_kwargs", {})
@@ -187,6 +191,16 @@ class Tracking(MlflowHook):  # type: ignore[misc]
             config["mlflow"] = settings
             if relocate_artifacts(database, artifacts):
                 logger.info("The project was moved: MLflow's artifact locations follow it")
+
+    def _make_database_whole(self) -> None:
+        aside = make_whole(self._database, self._project / "mlartifacts")
+        if aside is not None:
+            logger.warning(
+                "%s was left half-made by a process that was killed, and MLflow can't go on with "
+                "it; it held no run, is now called %s, and a new one is begun",
+                self._database.name,
+                aside.name,
+            )
 
     def _begin(self, trial: Trial) -> None:
         tracking = self.mlflow_config.tracking

@@ -70,10 +70,12 @@ def compare_classes(
     return table[["stage", *(column for column in table.columns if column != "stage")]]
 
 
-def find_disagreements(predictions: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """The test images that divide the teacher's file and the last stage's."""
-    teacher, *_, shipped = predictions
-    return disagreements(predictions[teacher], predictions[shipped])
+def find_disagreements(
+    predictions: dict[str, pd.DataFrame], recommendation: dict[str, Any]
+) -> pd.DataFrame:
+    """The test images that divide the teacher's file and the recommended one, if it is another."""
+    teacher = next(iter(predictions))
+    return disagreements(predictions[teacher], predictions[recommendation["stage"]])
 
 
 def draw_generalisation(
@@ -96,9 +98,10 @@ def write_chapter(
     evaluations: dict[str, dict[str, Any]],
     changes: pd.DataFrame,
     differing: pd.DataFrame,
+    recommendation: dict[str, Any],
     test_images: ImageSet,
 ) -> Section:
-    """The report's chapter, with the images on which teacher and last stage disagree."""
+    """The report's chapter, with the images on which teacher and recommended file disagree."""
     shown = differing.head(SHOWN_DISAGREEMENTS)
     images = test_images.images[shown["index"].to_numpy()]
     return generalisation_section(
@@ -110,4 +113,5 @@ def write_chapter(
         differing,
         [thumbnail(image) for image in images],
         test_images.classes,
+        recommendation["stage"],
     )

@@ -52,7 +52,7 @@ def comparison_nodes() -> list[Node]:
 
     They read what it gathers: ``corruptions_by_stage``, ``generalisations``, ``reliabilities``,
     ``predictions_by_stage``, ``evaluations`` and ``confusions``, and ``judged_evaluations``, which
-    are known to be those of the files.
+    are known to be those of the files, and ``recommendation``.
     """
     return [
         Node(
@@ -73,7 +73,10 @@ def comparison_nodes() -> list[Node]:
             name="compare_classes",
         ),
         Node(
-            find_disagreements, "predictions_by_stage", "disagreements", name="find_disagreements"
+            find_disagreements,
+            ["predictions_by_stage", "recommendation"],
+            "disagreements",
+            name="find_disagreements",
         ),
         Node(
             draw_generalisation,
@@ -90,6 +93,7 @@ def comparison_nodes() -> list[Node]:
                 "evaluations",
                 "class_changes",
                 "disagreements",
+                "recommendation",
                 "test_images",
             ],
             "generalisation_chapter",
