@@ -50,7 +50,9 @@ docs: install ## The documentation as a site, site/, from docs/ and the docstrin
 screenshots: viz-build ## docs/images/*.png, of the real pages and the results that are there
 	$(BIN)/python scripts/screenshots.py
 
-benchmark: install ## What a distillation method costs, an epoch against one without a teacher
+benchmark: install ## What an epoch costs against its bare steps, and a distillation method against none
+	$(BIN)/python benchmarks/training_epoch.py --model=resnet20
+	$(BIN)/python benchmarks/training_epoch.py --model=net --batch=256
 	$(BIN)/python benchmarks/distillation_epoch.py
 	$(BIN)/python benchmarks/distillation_epoch.py --methods=all --images=3200
 
