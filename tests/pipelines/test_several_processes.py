@@ -75,8 +75,8 @@ def test_torchrun_is_one_run_whose_trainings_are_shared(make_project, run):
         if name != "seconds":
             assert our_header["history"][0][name] == pytest.approx(value, rel=1e-3), name
     for name, tensor in tensors.items():
-        # A gradient is a small sum of many numbers, of which float32 loses more (0.6 % was seen), and
-        # a bias, which began at 0, is nothing but gradients yet.
+        # A gradient is a small sum of many numbers, of which float32 loses more (0.6 % was seen).
+        # A bias, which began at 0, is nothing but gradients yet.
         is_gradients = name.startswith("optimizer/") or name.endswith("bias")
         tolerance = 0.03 if is_gradients else 1e-4
         difference = torch.linalg.vector_norm(ours[name].double() - tensor.double())
