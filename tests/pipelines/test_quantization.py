@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from omegaconf import OmegaConf
 
 from model_compression.deployment import OnnxRuntimeClassifier
 from model_compression.distillation import AnswerShelf
@@ -253,3 +254,10 @@ def test_the_example_of_four_bits_is_what_the_stage_takes():
     assert (settings.method, settings.weight_bits) == ("static", 4)
     assert settings.rounding.steps == 1000
     assert settings.guard.max_accuracy_drop == 0.005
+
+
+def test_the_small_environment_is_what_the_stages_take():
+    base = OmegaConf.load(CONF / "base" / "parameters_quantization.yml")
+    merged = OmegaConf.merge(base, OmegaConf.load(CONF / "small" / "parameters.yml"))
+    settings = QuantizationParameters.model_validate(merged.quantization).quantization
+    assert (settings.method, settings.weight_bits, settings.grid_steps) == ("qat", 4, "learned")
