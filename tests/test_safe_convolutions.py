@@ -55,6 +55,7 @@ def test_gradients_are_a_convolutions(channels, layout):
     gradients = torch.autograd.grad(seen.square().sum(), asked)
     expected = torch.autograd.grad((as_product + bias[:, None, None]).square().sum(), asked)
     torch.testing.assert_close(gradients, expected)
+    assert [each.stride() for each in gradients] == [each.stride() for each in asked]
 
 
 def test_frozen_weights_have_no_gradient():

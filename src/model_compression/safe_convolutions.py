@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.library import Library
 
+Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
+
 _KEPT: list[Library] = []
 # torch forgets an implementation when its library object is collected, so this keeps it alive.
 
@@ -46,27 +48,26 @@ def _convolution_backward(
     bias_sizes: list[int] | None,
     stride: list[int],
     *others: Any,
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    if (
-        weight.ndim == 4
-        and 1 < weight.shape[1] < 8
-        and weight.shape[2:] == (1, 1)
-        and max(stride) > 1
-    ):
-        # A 1 x 1 kernel counts as contiguous whatever its strides are, so contiguous() won't do.
-        gradient, images, weight = map(_channel_after_channel, (gradient, images, weight))
-    gradients: tuple[Tensor | None, Tensor | None, Tensor | None] = (
-        torch.ops.aten.convolution_backward.default._op_dk(
-            torch._C.DispatchKey.CompositeExplicitAutograd,
-            gradient,
-            images,
-            weight,
-            bias_sizes,
-            stride,
-            *others,
-        )
+) -> Gradients:
+    is_point = weight.ndim == 4 and weight.shape[2:] == (1, 1)
+    if not (is_point and 1 < weight.shape[1] < 8 and max(stride) > 1):
+        return _original(gradient, images, weight, bias_sizes, stride, *others)
+    # A 1 x 1 kernel counts as contiguous whatever its strides are, so contiguous() won't do.
+    turned = (_channel_after_channel(tensor) for tensor in (gradient, images, weight))
+    of_images, of_weight, of_bias = _original(*turned, bias_sizes, stride, *others)
+    # Compiled code relies on gradients that are laid out as what they are the gradients of.
+    return _laid_out_as(images, of_images), _laid_out_as(weight, of_weight), of_bias
+
+
+def _original(*arguments: Any) -> Gradients:
+    gradients: Gradients = torch.ops.aten.convolution_backward.default._op_dk(
+        torch._C.DispatchKey.CompositeExplicitAutograd, *arguments
     )
     return gradients
+
+
+def _laid_out_as(model: Tensor, gradient: Tensor | None) -> Tensor | None:
+    return None if gradient is None else torch.empty_like(model).copy_(gradient)
 
 
 def _channel_after_channel(tensor: Tensor) -> Tensor:
