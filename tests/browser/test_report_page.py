@@ -2,6 +2,10 @@
 
 import pytest
 
+SCROLLS_SIDEWAYS = """[...document.querySelectorAll(".table, pre")]
+    .filter((block) => block.scrollWidth > block.clientWidth + 1)
+    .map((block) => block.innerText.slice(0, 60))"""
+
 
 @pytest.fixture(scope="module")
 def report(project) -> str:
@@ -15,6 +19,7 @@ def test_the_report_opens_and_nothing_is_cut_off_at_its_side(scheme, width, visi
     seen.page.get_by_role("heading", level=1).wait_for()
     seen.page.wait_for_load_state("networkidle")
     assert seen.page.evaluate("document.scrollingElement.scrollWidth") <= width
+    assert seen.page.evaluate(SCROLLS_SIDEWAYS) == []
     assert seen.errors == []
     assert seen.outside == []
 

@@ -23,7 +23,13 @@ from model_compression.reporting import (
 from model_compression.reporting.figures.axes import round_ticks
 from model_compression.reporting.figures.labels import Mark, place_labels
 from model_compression.reporting.figures.tradeoff import pareto_front
-from model_compression.reporting.palette import DARK, LIGHT, stage_colours, stage_symbols
+from model_compression.reporting.palette import (
+    DARK,
+    LIGHT,
+    cell_scale,
+    stage_colours,
+    stage_symbols,
+)
 
 
 def named(figure, name):
@@ -41,8 +47,8 @@ def comparison(run):
 
 
 def luminance(colour):
-    channels = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
-    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    shares = channels(colour) / 255
+    linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
     return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
@@ -68,6 +74,24 @@ def test_colours_are_seen_on_both_papers_and_text_is_readable():
         assert all(contrast(c, neutrals.paper) >= 3 for c in stage_colours(stages).values())
         assert contrast(neutrals.ink, neutrals.paper) >= 7
         assert contrast(neutrals.muted, neutrals.surface) >= 4.5
+
+
+@pytest.mark.parametrize("stage", ["teacher", "student", "pruned", "quantized", "a", "b", "c"])
+@pytest.mark.parametrize("neutrals", [LIGHT, DARK])
+def test_a_number_is_readable_in_every_cell_however_full(stage, neutrals):
+    (_, empty), (_, full) = cell_scale(stage)
+    assert empty == LIGHT.surface  # which a dark page exchanges
+    *colour, opacity = (float(part) for part in full.removeprefix("rgba(").strip(")").split(","))
+    for share in np.linspace(0, 1, 21):
+        mixed = (1 - share) * channels(neutrals.surface) + share * np.array(colour)
+        covers = 1 - share * (1 - opacity)
+        seen = covers * mixed + (1 - covers) * channels(neutrals.paper)
+        cell = "#" + "".join(f"{round(channel):02x}" for channel in seen)
+        assert contrast(cell, neutrals.ink) >= 4.5
+
+
+def channels(colour):
+    return np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
 
 
 def test_the_path_goes_through_the_stages_in_order_with_their_intervals(comparison, run):
@@ -221,6 +245,8 @@ def test_a_matrix_has_counts_as_text_and_row_shares_as_colour(run, sample):
     assert heat.text[0][0] == "880"
     assert float(heat.z[6][6]) ** 2 == pytest.approx(0.78, abs=2e-3)
     assert list(heat.x) == list(heat.y) == list(sample.classes)
+    assert heat.textfont.color == LIGHT.ink
+    assert [list(end) for end in heat.colorscale] == [list(end) for end in cell_scale("student")]
 
 
 def test_a_class_without_images_has_no_colour(run):

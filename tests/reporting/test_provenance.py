@@ -1,13 +1,33 @@
 import subprocess
 
+import pytest
+
 from model_compression.machine import processor
 from model_compression.reporting.provenance import command, commit, gather_provenance
 
 
-def test_command_can_be_typed_again():
+def test_command_can_be_typed_again(monkeypatch):
+    monkeypatch.delenv("KEDRO_ENV", raising=False)
     assert command(["/somewhere/bin/kedro", "run", "--params", "a b=1"]) == (
         "kedro run --params 'a b=1'"
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "typed"),
+    [
+        (["kedro", "run"], "KEDRO_ENV=smoke kedro run"),
+        (["kedro", "run", "--env=small"], "kedro run --env=small"),
+        (["kedro", "run", "--env", "small"], "kedro run --env small"),
+        (["kedro", "run", "-e", "small"], "kedro run -e small"),
+        (["kedro", "run", "-esmall"], "kedro run -esmall"),
+    ],
+)
+def test_an_environment_that_the_command_does_not_name_is_said_with_it(
+    arguments, typed, monkeypatch
+):
+    monkeypatch.setenv("KEDRO_ENV", "smoke")
+    assert command(arguments) == typed
 
 
 def test_commit_names_the_head_and_marks_local_changes(tmp_path):

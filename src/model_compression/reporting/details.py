@@ -35,7 +35,7 @@ def details_section(evaluations: Mapping[str, Evaluation]) -> Section:
         "Details and proof",
         "All numbers are measured on the exported file, read back from disk, in the runtime named "
         "here.",
-        (Table(head=head, rows=tuple(rows)),),
+        (Table(head=head, rows=tuple(rows), stacked=True),),
     )
 
 

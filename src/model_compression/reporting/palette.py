@@ -35,6 +35,9 @@ _STAGES = {
     "quantized": "#d55e00",
 }
 _OTHERS = ("#8a7a00", "#7b6cd9", "#7a828c")
+# A filled cell is a stage's colour at this opacity, so that ink has a contrast of at least 4.5:1
+# with it on both papers, as WCAG 2.2 asks of small text.
+_CELL_OPACITY = 0.7
 _SYMBOLS = {
     "teacher": "circle",
     "student": "square",
@@ -47,6 +50,16 @@ _OTHER_SYMBOLS = ("pentagon", "hexagon", "star")
 def stage_colours(stages: Iterable[str]) -> dict[str, str]:
     """A colour for every stage: always the same for the four known ones."""
     return _assign(stages, _STAGES, _OTHERS)
+
+
+def cell_scale(stage: str) -> list[tuple[float, str]]:
+    """From an empty cell to a full one in a stage's colour; ink is readable on all between them.
+
+    A plotly colour scale of two colours, of which a page exchanges the neutral one.
+    """
+    colour = stage_colours([stage])[stage]
+    red, green, blue = (int(colour[digit : digit + 2], 16) for digit in (1, 3, 5))
+    return [(0, LIGHT.surface), (1, f"rgba({red}, {green}, {blue}, {_CELL_OPACITY})")]
 
 
 def stage_symbols(stages: Iterable[str]) -> dict[str, str]:

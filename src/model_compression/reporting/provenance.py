@@ -3,7 +3,9 @@
 Knows this process and this machine; what was made is told to it.
 """
 
+import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -70,8 +72,16 @@ def gather_provenance(
 
 
 def command(arguments: Sequence[str]) -> str:
-    """The shell command of this process, without the folder that its program lies in."""
-    return shlex.join([Path(arguments[0]).name, *arguments[1:]])
+    """The shell command of this process, without the folder that its program lies in.
+
+    Where Kedro's environment comes from the variable KEDRO_ENV, the command says so too.
+    """
+    typed = shlex.join([Path(arguments[0]).name, *arguments[1:]])
+    environment = os.environ.get("KEDRO_ENV")
+    names_one = any(re.match(r"--env(=|$)|-e", argument) for argument in arguments[1:])
+    return (
+        f"KEDRO_ENV={shlex.quote(environment)} {typed}" if environment and not names_one else typed
+    )
 
 
 def commit(folder: Path) -> str | None:

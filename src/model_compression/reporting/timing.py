@@ -97,6 +97,7 @@ def _table(latency: pd.DataFrame, stages: Sequence[str]) -> Table:
             f"median. Against {reference}: the median of the ratios of the times in the same turn, "
             "with its interval, so it may differ a little from the ratio of the two medians."
         ),
+        stacked=True,
     )
 
 

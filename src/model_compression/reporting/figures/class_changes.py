@@ -30,7 +30,7 @@ def class_changes_figure(changes: pd.DataFrame) -> go.Figure:
         ValueError: If the table lacks a column.
     """
     require_columns(changes, ("stage", "class", "change", "p_value"), "class changes")
-    figure = canvas("Accuracy by class against the teacher")
+    figure = canvas("Accuracy by class against the teacher", x_title="Percentage points (pp)")
     if changes.empty:
         return not_measured(figure, "Changes by class")
     stages = list(dict.fromkeys(changes["stage"]))
@@ -48,5 +48,5 @@ def class_changes_figure(changes: pd.DataFrame) -> go.Figure:
         },
     )
     figure.add_vline(x=0, line={"color": LIGHT.muted, "width": 1})
-    figure.update_xaxes(tickformat="+~g", ticksuffix=f"{units.SPACE}pp")
+    figure.update_xaxes(tickformat="+~g")
     return figure

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from model_compression.reporting import units
 from model_compression.reporting.figures.canvas import canvas, label, not_measured
 from model_compression.reporting.figures.dots import dots
-from model_compression.reporting.palette import LIGHT, stage_colours
+from model_compression.reporting.palette import LIGHT, cell_scale
 from model_compression.reporting.readings import reference_stage
 
 _Counts = npt.NDArray[np.int64]
@@ -22,8 +22,7 @@ _Shares = npt.NDArray[np.float64]
 # Above these many classes, a cell is too small for its count, and a page too small for the cells.
 _WITH_COUNTS = 20
 _LARGEST = 60
-# The root of the share at which a cell has its full colour: plotly then always finds a text colour
-# with contrast, because well recognised classes are not left between light and dark.
+# The root of the share at which a cell has its full colour; more than half of the class.
 _FULL = 0.75
 _MOST_LINES = 20
 
@@ -51,7 +50,6 @@ def confusion_figure(confusion: pd.DataFrame, stage: str, largest: int = _LARGES
         title = f"{stage}: the {largest} of {len(names)} classes with the most errors"
         names = [names[index] for index in kept]
     figure = canvas(title, height=430)
-    colour = stage_colours([stage])[stage]
     labels = [label(name) for name in names]
     figure.add_heatmap(
         x=labels,
@@ -63,11 +61,11 @@ def confusion_figure(confusion: pd.DataFrame, stage: str, largest: int = _LARGES
         if len(names) <= _WITH_COUNTS
         else None,
         texttemplate="%{text}" if len(names) <= _WITH_COUNTS else None,
-        textfont={"size": 11},
+        textfont={"size": 11, "color": LIGHT.ink},
         customdata=[[units.percent(share) for share in row] for row in shares],
         zmin=0,
         zmax=_FULL,
-        colorscale=[[0, LIGHT.surface], [1, colour]],
+        colorscale=cell_scale(stage),
         showscale=False,
         xgap=1,
         ygap=1,

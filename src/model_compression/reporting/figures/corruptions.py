@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from model_compression.reporting import units
 from model_compression.reporting.figures.canvas import canvas, label, not_measured
 from model_compression.reporting.figures.dots import dots
-from model_compression.reporting.palette import LIGHT, stage_colours
+from model_compression.reporting.palette import LIGHT, cell_scale
 from model_compression.reporting.readings import require_columns
 
 _ROW = 24
@@ -76,14 +76,14 @@ def severity_heatmap(table: pd.DataFrame, stage: str) -> go.Figure:
         z=np.round(np.sqrt(np.clip(clean - accuracy, 0, None)), 3),
         text=[[f"{100 * value:.0f}" for value in row] for row in accuracy],
         texttemplate="%{text}",
-        textfont={"size": 11},
+        textfont={"size": 11, "color": LIGHT.ink},
         customdata=[
             [f"{units.percent(value)}, {units.points(value - clean)}" for value in row]
             for row in accuracy
         ],
         zmin=0,
         zmax=_FULL,
-        colorscale=[[0, LIGHT.surface], [1, stage_colours([stage])[stage]]],
+        colorscale=cell_scale(stage),
         showscale=False,
         xgap=1,
         ygap=1,

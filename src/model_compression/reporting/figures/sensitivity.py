@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 
 from model_compression.reporting import units
 from model_compression.reporting.figures.canvas import canvas, label, not_measured
-from model_compression.reporting.palette import LIGHT, stage_colours
+from model_compression.reporting.palette import LIGHT, cell_scale
 from model_compression.reporting.readings import require_columns
 
 _NUMBERS = "<br>Numbers: pp of validation accuracy"
@@ -74,7 +74,7 @@ def bits_heatmap(sensitivity: pd.DataFrame) -> go.Figure:
             stage="quantized",
             title="Accuracy lost with one layer in few bits",
             x_title=f"Bits of the layer's weights{_NUMBERS}",
-            column=lambda bits: f"{bits:.0f} bits",
+            column=lambda bits: f"{bits:.0f}",
             cell=lambda bits: f"{bits:.0f} bits",
         ),
     )
@@ -112,14 +112,14 @@ def _heatmap(sensitivity: pd.DataFrame, words: _Words) -> go.Figure:
         z=np.where(gone, np.round(np.sqrt(np.clip(drop, 0, None)), 3), np.nan),
         text=_texts(drop, gone) if numbers else None,
         texttemplate="%{text}" if numbers else None,
-        textfont={"size": 11},
+        textfont={"size": 11, "color": LIGHT.ink},
         customdata=[
             [f"{words.cell(cell)}: {units.percent(score)}" for cell, score in row]
             for row in (zip(*pair, strict=True) for pair in zip(removed, accuracy, strict=True))
         ],
         zmin=0,
         zmax=_FULL,
-        colorscale=[[0, LIGHT.surface], [1, stage_colours([words.stage])[words.stage]]],
+        colorscale=cell_scale(words.stage),
         showscale=False,
         xgap=1,
         ygap=1,

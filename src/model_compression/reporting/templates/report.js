@@ -19,11 +19,12 @@ function draw(figure, dark, width, scale = 1) {
 
 /* On a phone the numbers of a wide heat map would run into each other; a tap still tells them. */
 function dropCrowdedNumbers(data, width) {
-  const [names, letter] = [110, 6.2];
+  const [nameLetter, letter, apart] = [6.6, 6.2, 5];
+  const longest = (texts) => Math.max(...texts.flat().map((text) => `${text}`.length));
   for (const trace of data) {
     if (trace.type !== "heatmap" || !trace.text) continue;
-    const longest = Math.max(...trace.text.flat().map((text) => `${text}`.length));
-    if (longest * letter > (width - names) / trace.x.length) trace.texttemplate = "";
+    const cell = (width - 30 - longest(trace.y) * nameLetter) / trace.x.length;
+    if (longest(trace.text) * letter + apart > cell) trace.texttemplate = "";
   }
 }
 
