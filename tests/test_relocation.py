@@ -1,4 +1,6 @@
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -33,6 +35,20 @@ def test_artifacts_are_found_after_the_project_was_moved(project, tmp_path):
     assert location.is_relative_to(after)
     new = client.create_run(client.get_run(run_id).info.experiment_id)
     assert new.info.artifact_uri.startswith((after / "mlartifacts").as_uri())
+
+
+def test_a_database_of_an_mlflow_that_knew_no_logged_models_follows_too(project, tmp_path):
+    before, run_id = project
+    with closing(sqlite3.connect(before / "mlflow.db")) as connection, connection:
+        connection.execute("DROP TABLE logged_models")
+    after = tmp_path / "after"
+    shutil.move(before, after)
+    assert relocate_artifacts(after / "mlflow.db", after / "mlartifacts") >= 2
+    with closing(sqlite3.connect(after / "mlflow.db")) as connection:
+        ((location,),) = connection.execute(
+            "SELECT artifact_uri FROM runs WHERE run_uuid = ?", (run_id,)
+        )
+    assert location.startswith((after / "mlartifacts").as_uri())
 
 
 def test_nothing_changes_where_the_project_stands(project):

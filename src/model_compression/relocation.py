@@ -41,6 +41,8 @@ def relocate_artifacts(database: Path, artifacts: Path) -> int:
             if old == artifacts.as_uri() or not _is_folder_of_that_name(old, artifacts.name):
                 continue
             for table, column in LOCATIONS:
+                if table not in tables:  # of an older MLflow, which has no such thing
+                    continue
                 changed += connection.execute(
                     f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
                     f"WHERE {column} = ? OR substr({column}, 1, ?) = ?",

@@ -1,7 +1,12 @@
 """What MLflow's being away, or a trial of one's own, does to `kedro run`."""
 
 import socket
+import sqlite3
+from contextlib import closing
 
+import pytest
+
+from model_compression.tracking import hook
 from model_compression.tracking.entries import EndRun, OpenRun
 from model_compression.tracking.outbox import FOLDER, waiting
 
@@ -27,3 +32,29 @@ def test_a_server_that_is_away_costs_no_result_and_is_warned_of_once(make_projec
     assert opened.tags["overrides"] == "data.seed=1"
     assert isinstance(ended, EndRun)
     assert ended.status == "FINISHED"
+
+
+@pytest.fixture
+def half_made(make_project):
+    """A project whose MLflow database a process left that was killed while it made it."""
+    project = make_project("half-made")
+    with closing(sqlite3.connect(project / "mlflow.db")) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")
+    return project
+
+
+def test_artifacts_follow_the_project_in_a_database_that_is_whole(
+    half_made, parameters_of, monkeypatch, caplog
+):
+    found = []
+
+    def look(database, artifacts):
+        with closing(sqlite3.connect(database)) as connection:
+            found.extend(connection.execute("SELECT artifact_location FROM experiments"))
+        return 0
+
+    monkeypatch.setattr(hook, "relocate_artifacts", look)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    parameters_of(half_made)
+    assert found == [(f"{(half_made / 'mlartifacts').as_uri()}/0",)]
+    assert "mlflow.db.cut-off" in caplog.text

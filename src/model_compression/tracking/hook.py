@@ -76,16 +76,20 @@ class Tracking(MlflowHook):  # type: ignore[misc]
         limit_patience()
         self._project = Path(context.project_path)
         self._database = self._project / "mlflow.db"
+        self._artifacts = self._project / "mlartifacts"
         settings = context.config_loader["mlflow"]
         uri = (settings.get("server") or {}).get("mlflow_tracking_uri")
+        artifacts_follow = False
         if uri is None and "MLFLOW_TRACKING_URI" not in os.environ:
-            self._keep_beside(context.config_loader)
+            artifacts_follow = self._keep_beside(context.config_loader)
         self._uri = str(uri or os.environ["MLFLOW_TRACKING_URI"])
         self._unreachable = why_unreachable(self._uri)
         if self._unreachable is None:
             try:
                 if self._uri == f"sqlite:///{self._database}":
                     self._make_database_whole()
+                if artifacts_follow and relocate_artifacts(self._database, self._artifacts):
+                    logger.info("The project was moved: MLflow's artifact locations follow it")
                 super().after_context_created(context)
                 self._uri = str(self.mlflow_config.server.mlflow_tracking_uri)
             except Exception as error:
@@ -182,18 +186,18 @@ class Tracking(MlflowHook):  # type: ignore[misc]
         else:
             self._end("FAILED")
 
-    def _keep_beside(self, config: AbstractConfigLoader) -> None:
-        database, artifacts = self._database, self._project / "mlartifacts"
-        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{database}"
-        settings = config["mlflow"]
+    def _keep_beside(self, config: AbstractConfigLoader) -> bool:
+        """Names the database and the artifacts' folder; whether that is the one beside it."""
+        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{self._database}"
+        settings, beside = config["mlflow"], str(self._artifacts)
         creation = settings["tracking"]["experiment"].setdefault("create_experiment_kwargs", {})
-        if creation.setdefault("artifact_location", str(artifacts)) == str(artifacts):
-            config["mlflow"] = settings
-            if relocate_artifacts(database, artifacts):
-                logger.info("The project was moved: MLflow's artifact locations follow it")
+        if creation.setdefault("artifact_location", beside) != beside:
+            return False
+        config["mlflow"] = settings
+        return True
 
     def _make_database_whole(self) -> None:
-        aside = make_whole(self._database, self._project / "mlartifacts")
+        aside = make_whole(self._database, self._artifacts)
         if aside is not None:
             logger.warning(
                 "%s was left half-made by a process that was killed, and MLflow can't go on with "
