@@ -21,6 +21,8 @@ from typing import NamedTuple
 import pytest
 from filelock import FileLock
 
+from model_compression.tracking.database import make_whole
+
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="needs playwright: pip install --editable '.[dev]'"
 )
@@ -42,25 +44,39 @@ CHROMIUM = (
 )
 
 # Two runs in one process, which imports torch once: all four stages, then a student at another
-# temperature. The smallest networks and a few images, as it is pages that are judged here.
+# temperature, whose training alone says all that the comparison shows of it. The smallest networks,
+# an epoch and a few images, as it is pages that are judged here. Then, in the same process, what
+# `kedro viz build --include-previews` does in one of its own.
 RUNS = """
 from pathlib import Path
 
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
+from kedro_viz.integrations.deployment.deployer_factory import DeployerFactory
+from kedro_viz.server import load_and_populate_data
 
+import tests.conftest  # what it does to PyTorch's exporter spares a third of each export
+
+brief = {"model": {"name": "net"}, "training": {"epochs": 1, "schedule": {"warmup_epochs": 0.5}}}
 small = {
     "data": {"train_limit": 200, "test_limit": 100},
-    "teacher": {"model": {"name": "net"}},
-    "distillation": {"model": {"name": "net"}},
+    "teacher": brief,
+    "distillation": brief,
+    "generalisation": {"corrupted_images": 10, "training_images": 20},
     "reporting": {"repeats": 2},
 }
-warmer = small | {"distillation": {"model": {"name": "net"}, "distillation": {"temperature": 8.0}}}
+warmer = small | {"distillation": brief | {"distillation": {"temperature": 8.0}}}
 project = Path.cwd()
 bootstrap_project(project)
-for pipeline, parameters in (("__default__", small), ("distillation", warmer)):
+for pipeline, last, parameters in (
+    ("__default__", None, small),
+    ("distillation", ["student.train"], warmer),
+):
     with KedroSession.create(project, env="smoke", runtime_params=parameters) as session:
-        session.run(pipeline_names=[pipeline])
+        session.run(pipeline_names=[pipeline], to_nodes=last)
+
+load_and_populate_data(project, package_name="model_compression")
+DeployerFactory.create_deployer("local").deploy(True)
 """
 
 
@@ -72,19 +88,28 @@ class Visit(NamedTuple):
     outside: list[str]
 
 
-@pytest.fixture(scope="package")
-def chromium() -> Iterator["playwright.Browser"]:
-    """Of the package, as its event loop would be in the way of what other tests run."""
-    executable = shutil.which("chromium")
-    if executable is None:
+@pytest.fixture(scope="session")
+def executable() -> str:
+    """Chromium's."""
+    found = shutil.which("chromium")
+    if found is None:
         pytest.skip("needs Chromium: apt-get install --no-install-recommends chromium")
+    return found
+
+
+@pytest.fixture(scope="package")
+def chromium(executable, making) -> Iterator["playwright.Browser"]:
+    """Of the package, as its event loop would be in the way of what other tests run.
+
+    It is started while the project is made.
+    """
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=executable, args=CHROMIUM)
         yield browser
         browser.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def visit(chromium) -> Iterator[Callable[..., Visit]]:
     """Opens an address in a window of its own, without any network but this machine's."""
     contexts = []
@@ -119,51 +144,96 @@ def visit(chromium) -> Iterator[Callable[..., Visit]]:
         context.close()
 
 
+class Making:
+    """A project that is made once for all workers; the first keeps the others waiting for it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._log = folder, folder.with_suffix(".log")
+        self._process: subprocess.Popen | None = None
+        self._lock = FileLock(folder.with_suffix(".lock"))
+        self._lock.acquire()
+        if folder.with_suffix(".ready").exists():
+            self._lock.release()
+        else:
+            self._begin()
+
+    def _begin(self) -> None:
+        (self._folder / "data").mkdir(parents=True)
+        for file in ("pyproject.toml", ".telemetry"):
+            shutil.copy(ROOT / file, self._folder)
+        shutil.copytree(ROOT / "conf", self._folder / "conf")
+        (self._folder / "src").mkdir()  # the package is installed; Kedro wants the folder
+        (self._folder / "data" / "01_raw").symlink_to(ROOT / "data" / "01_raw")
+        with self._log.open("w") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", RUNS],
+                cwd=self._folder,
+                env=environment() | {"PYTHONPATH": os.pathsep.join([*sys.path, str(ROOT)])},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        # While that one imports. Where it is first all the same, this does nothing.
+        make_whole(self._folder / "mlflow.db", self._folder / "mlartifacts")
+
+    def finish(self) -> Path:
+        """Waits until it is there."""
+        if self._process is not None:
+            if self._process.wait():
+                pytest.fail(f"no project could be made:\n{self._log.read_text()[-3000:]}")
+            self._folder.with_suffix(".ready").touch()
+            self.leave()
+        return self._folder
+
+    def leave(self) -> None:
+        """Lets others make it, if it is not there."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+            self._lock.release()
+
+
 @pytest.fixture(scope="session")
-def project(tmp_path_factory, worker_id) -> Path:
-    """A project with two runs in the smoke environment, made once for all workers."""
-    if shutil.which("chromium") is None:
-        pytest.skip("needs Chromium: apt-get install --no-install-recommends chromium")
+def making(executable, tmp_path_factory, worker_id) -> Iterator[Making]:
+    """The project below, on its way."""
     shared = tmp_path_factory.getbasetemp()
-    if worker_id != "master":
-        shared = shared.parent
-    made = shared / "seen"
-    with FileLock(shared / "seen.lock"):
-        if not (made / "ready").exists():
-            (made / "data").mkdir(parents=True)
-            for file in ("pyproject.toml", ".telemetry"):
-                shutil.copy(ROOT / file, made)
-            shutil.copytree(ROOT / "conf", made / "conf")
-            (made / "src").mkdir()  # the package is installed; Kedro wants the folder
-            (made / "data" / "01_raw").symlink_to(ROOT / "data" / "01_raw")
-            call([sys.executable, "-c", RUNS], made)
-            (made / "ready").touch()
-    return made
+    begun = Making((shared if worker_id == "master" else shared.parent) / "seen")
+    yield begun
+    begun.leave()
+
+
+@pytest.fixture(scope="session")
+def project(making) -> Path:
+    """A project with two runs in the smoke environment, and with its graph as a static site."""
+    return making.finish()
 
 
 @pytest.fixture(scope="package")
-def mlflow_address(project) -> Iterator[str]:
-    """`mlflow ui` over the project's runs."""
+def mlflow_ui(project) -> Iterator["Server"]:
+    """`mlflow ui` over the project's runs, which takes a while to come up."""
     address = f"http://127.0.0.1:{(port := free_port())}"
     store = f"--backend-store-uri=sqlite:///{project / 'mlflow.db'}"
     command = [BIN / "mlflow", "ui", store, "--host=127.0.0.1", f"--port={port}", "--workers=1"]
-    with serving(command, project, f"{address}/health"):
-        yield address
+    with serving(command, project, address) as server:
+        yield server
+
+
+@pytest.fixture(scope="package")
+def mlflow_address(mlflow_ui) -> str:
+    """Where `mlflow ui` answers."""
+    mlflow_ui.wait("/health")
+    return mlflow_ui.address
 
 
 @pytest.fixture(scope="session")
 def static_graph(project) -> Path:
     """What `kedro viz build --include-previews` makes of the project."""
-    site = project / "build"
-    with FileLock(project / "build.lock"):
-        if not (site / "index.html").exists():
-            call([BIN / "kedro", "viz", "build", "--include-previews"], project)
-    return site
+    return project / "build"
 
 
 @pytest.fixture(scope="package")
-def graph_address(static_graph) -> Iterator[str]:
-    """The static graph on a web server that knows nothing of it."""
+def graph_address(static_graph, mlflow_ui) -> Iterator[str]:
+    """The static graph on a web server that knows nothing of it; MLflow comes up meanwhile."""
 
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *_args):
@@ -192,24 +262,30 @@ def environment() -> dict[str, str]:
     }
 
 
-def call(command: list, folder: Path) -> None:
-    done = subprocess.run(
-        command, cwd=folder, env=environment(), capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        pytest.fail(
-            f"{command} ended with {done.returncode}:\n{(done.stdout + done.stderr)[-3000:]}"
-        )
-
-
 def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
 
 
+class Server(NamedTuple):
+    """A process that is going to serve an address."""
+
+    address: str
+    process: subprocess.Popen
+    log: Path
+
+    def wait(self, alive: str) -> None:
+        """Until it answers at a path."""
+        ends = time.monotonic() + STARTS_WITHIN_S
+        while not answers(f"{self.address}{alive}"):
+            if self.process.poll() is not None or time.monotonic() > ends:
+                pytest.fail(f"the server did not come up:\n{self.log.read_text()[-3000:]}")
+            time.sleep(0.2)
+
+
 @contextmanager
-def serving(command: list, folder: Path, alive: str) -> Iterator[None]:
+def serving(command: list, folder: Path, address: str) -> Iterator[Server]:
     """Runs a server, a process group of its own with its workers, until the block is left."""
     log = folder / f"{Path(command[0]).name}.log"
     with log.open("w") as output:
@@ -222,12 +298,7 @@ def serving(command: list, folder: Path, alive: str) -> Iterator[None]:
             start_new_session=True,
         )
     try:
-        ends = time.monotonic() + STARTS_WITHIN_S
-        while not answers(alive):
-            if process.poll() is not None or time.monotonic() > ends:
-                pytest.fail(f"the server did not come up:\n{log.read_text()[-3000:]}")
-            time.sleep(0.2)
-        yield
+        yield Server(address, process, log)
     finally:
         # Not SIGTERM: on a busy machine its workers took half a minute to end in peace.
         with suppress(ProcessLookupError):  # it has ended already

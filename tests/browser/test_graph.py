@@ -27,8 +27,13 @@ def faults(seen) -> list[str]:
     ]
 
 
-def test_the_graph_shows_the_four_stages_each_in_its_colour(visit, graph_address):
-    seen = visit(graph_address)
+@pytest.fixture(scope="module")
+def seen(visit, graph_address):
+    """The graph in a window, which both tests look at."""
+    return visit(graph_address)
+
+
+def test_the_graph_shows_the_four_stages_each_in_its_colour(seen):
     for stage, colour in stage_colours(STAGES).items():
         seen.page.locator(
             f".pipeline-node--modularPipeline[data-node-fullname='{stage}']"
@@ -42,8 +47,7 @@ def test_the_graph_shows_the_four_stages_each_in_its_colour(visit, graph_address
     assert all(address.startswith("https://fonts.googleapis.com/") for address in seen.outside)
 
 
-def test_a_click_on_the_comparison_shows_the_table(visit, graph_address):
-    seen = visit(graph_address)
+def test_a_click_on_the_comparison_shows_the_table(seen):
     seen.page.locator("[data-node-fullname='comparison']").wait_for()
     seen.page.locator("[data-node-fullname='comparison']").dispatch_event("click")
     table = seen.page.locator(".pipeline-metadata table")
