@@ -12,6 +12,14 @@ CHARTS_ARE_DRAWN_FOR = """scheme => [...document.querySelectorAll(".xtick text")
     return (red + green + blue) / 3 < 128 === (scheme === "light");
 })"""
 
+OVERLAPS = """texts => {
+    const boxes = texts.map((text) => text.getBoundingClientRect());
+    const meet = (a, b) =>
+        a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+    return texts.filter((_, i) => boxes.slice(0, i).some((box) => meet(box, boxes[i])))
+        .map((text) => text.textContent);
+}"""
+
 
 @pytest.fixture(scope="module")
 def report(project) -> str:
@@ -36,6 +44,17 @@ def test_the_report_opens_in_the_readers_colours_and_nothing_is_cut_off_at_its_s
         assert paper > 200 if scheme == "light" else paper < 60
     assert seen.errors == []
     assert seen.outside == []
+
+
+def test_paper_has_the_numbers_of_every_heat_map(visit, report):
+    seen = visit(report)
+    seen.page.wait_for_load_state("networkidle")
+    on_screen = seen.page.locator(".heatmap-label").count()
+    assert on_screen > 4 * 10
+    seen.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    labels = seen.page.locator(".heatmap-label")
+    assert labels.count() == on_screen
+    assert labels.evaluate_all(OVERLAPS) == []
 
 
 def brightness(colour: str) -> float:

@@ -12,19 +12,22 @@ function draw(figure, dark, width, scale = 1) {
   /* A page of paper is 267 mm high, and a chart is never cut: a taller one is drawn denser. */
   layout.height = Math.min(layout.height * scale, width ? 940 : Infinity);
   plot.style.height = `${layout.height}px`;
-  dropCrowdedNumbers(data, width || plot.clientWidth);
+  fitNumbers(data, width || plot.clientWidth);
   if (width) Object.assign(layout, { width, autosize: false });
   return Plotly.react(plot, data, layout, { displayModeBar: false, responsive: !width });
 }
 
-/* On a phone the numbers of a wide heat map would run into each other; a tap still tells them. */
-function dropCrowdedNumbers(data, width) {
-  const [nameLetter, letter, apart] = [6.6, 6.2, 5];
+/* The numbers of a wide heat map would run into each other on a phone and on paper. They are set
+   smaller there, as far as 8 px can be read (6 pt on paper); beyond that a tap still tells them. */
+function fitNumbers(data, width) {
+  const [nameLetter, letter, apart, smallest] = [6.6, 0.56, 5, 8];
   const longest = (texts) => Math.max(...texts.flat().map((text) => `${text}`.length));
   for (const trace of data) {
     if (trace.type !== "heatmap" || !trace.text) continue;
     const cell = (width - 30 - longest(trace.y) * nameLetter) / trace.x.length;
-    if (longest(trace.text) * letter + apart > cell) trace.texttemplate = "";
+    const size = Math.floor((cell - apart) / (letter * longest(trace.text)));
+    if (size < smallest) trace.texttemplate = "";
+    else trace.textfont.size = Math.min(trace.textfont.size, size);
   }
 }
 
