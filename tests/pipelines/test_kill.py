@@ -5,31 +5,48 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pytest
 import torch
+from kedro.io import DatasetError
 
-from model_compression.models import TensorFileError, read_tensor_file
+from model_compression.models import read_tensor_file
+
+from .conftest import run_project
 
 STAGES = ("teacher", "student", "pruned", "quantized")
 EPOCHS = 3
 # Two cuts, one before the first epoch and one before the last, so that a killed training goes on
 # with a network that is narrower than the one it began with and wider than the one it ends with.
-SCHEDULE = "name=iterative", "steps=3", "end=0.9"
+SCHEDULE = {"name": "iterative", "steps": 3, "end": 0.9}
+PARAMETERS: dict[str, Any] = {
+    "teacher": {"training": {"epochs": EPOCHS}},
+    # An epoch of this network takes long enough to be killed in.
+    "distillation": {"training": {"epochs": EPOCHS}, "model": {"name": "resnet8"}},
+    "pruning": {"training": {"epochs": EPOCHS}, "pruning": {"ratio": 0.5, "schedule": SCHEDULE}},
+    "quantization": {"training": {"epochs": EPOCHS}},
+}
+LAST = "quantized.keep_accuracy"  # all that is trained, and no more
 SECONDS_TO_WAIT = 900  # a busy machine takes ten times as long as an idle one
 
 
+def leaves(parameters: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """As `--params` takes them: names with dots, and their values."""
+    for name, value in parameters.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{above}{name}.")
+        else:
+            yield above + name, value
+
+
 def start(project: Path) -> subprocess.Popen[bytes]:
-    groups = ("teacher", "distillation", "pruning", "quantization")
-    epochs = [f"{group}.training.epochs={EPOCHS}" for group in groups]
-    schedule = [f"pruning.pruning.schedule.{setting}" for setting in SCHEDULE]
-    # An epoch of this network takes long enough to be killed in.
-    student = "distillation.model.name=resnet8"
-    parameters = ",".join([*epochs, *schedule, student, "pruning.pruning.ratio=0.5"])
+    parameters = ",".join(f"{name}={value}" for name, value in leaves(PARAMETERS))
     command = [sys.executable, "-m", "kedro", "run", "--env=smoke", f"--params={parameters}"]
-    command.append("--to-nodes=quantized.keep_accuracy")  # all that is trained, and no more
+    command.append(f"--to-nodes={LAST}")
     environment = {name: value for name, value in os.environ.items() if "MLFLOW" not in name}
     with (project / "log.txt").open("ab") as log:
         return subprocess.Popen(
@@ -80,7 +97,7 @@ def weights_of(project: Path, stage: str) -> dict[str, torch.Tensor]:
 
 def test_killed_thrice_and_run_again_gives_bit_identical_weights(make_project):
     whole, killed = make_project("whole"), make_project("killed")
-    finish(whole)
+    run_project(whole, to_nodes=[LAST], **PARAMETERS)
     kill_in(killed, "teacher", signal.SIGTERM)
     for stage in ("pruned", "quantized"):
         kill_in(killed, stage)
@@ -102,8 +119,6 @@ def test_damaged_state_stops_the_run_by_name(make_project):
     state = project / "data" / "smoke" / "06_models" / "teacher" / "training_state.safetensors"
     state.parent.mkdir(parents=True)
     state.write_bytes(b"not a training state")
-    process = start(project)
-    assert process.wait(SECONDS_TO_WAIT) != 0
-    assert "training_state.safetensors" in (project / "log.txt").read_text()
-    with pytest.raises(TensorFileError):
-        read_tensor_file(state)
+    with pytest.raises(DatasetError, match=r"teacher/training_state\.safetensors"):
+        run_project(project, to_nodes=[LAST], **PARAMETERS)
+    assert state.read_bytes() == b"not a training state"

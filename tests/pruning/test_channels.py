@@ -254,7 +254,6 @@ def test_a_layer_whose_width_is_written_down_keeps_it_and_the_log_says_so(caplog
         ("shufflenet_v2_x0_5", 32),
         ("swin_v2_t", 32),
         ("vit_b_32", 32),
-        ("maxvit_t", 224),
         ("regnet_y_400mf", 32),
     ],
 )
