@@ -16,7 +16,7 @@ install: $(INSTALLED) ## Create .venv and install the locked dependencies
 
 $(INSTALLED): pyproject.toml requirements.lock
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --constraint requirements.lock --editable '.[dev]'
 	touch $@
 
 compress: install ## Teacher → student → pruned → quantized → report, on the embedded images
