@@ -50,9 +50,12 @@ docs: install ## The documentation as a site, site/, from docs/ and the docstrin
 screenshots: viz-build ## docs/images/*.png, of the real pages and the results that are there
 	$(BIN)/python scripts/screenshots.py
 
-benchmark: install ## What an epoch costs against its bare steps, and a distillation method against none
+benchmark: install ## What an epoch costs, against its bare steps and written the usual way, as work grows, to an accuracy, in a run
 	$(BIN)/python benchmarks/training_epoch.py --model=resnet20
 	$(BIN)/python benchmarks/training_epoch.py --model=net --batch=256
+	$(BIN)/python benchmarks/training_epoch.py --model=net --teacher=resnet20
+	$(BIN)/python benchmarks/growth.py
+	$(BIN)/python benchmarks/time_to_accuracy.py --model=net --epochs=4,8
 	$(BIN)/python benchmarks/distillation_epoch.py
 	$(BIN)/python benchmarks/distillation_epoch.py --methods=all --images=3200
 
