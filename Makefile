@@ -56,6 +56,7 @@ benchmark: install ## What an epoch costs, against its bare steps and written th
 	$(BIN)/python benchmarks/training_epoch.py --model=net --teacher=resnet20
 	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/time_to_accuracy.py --model=net --epochs=4,8
+	$(BIN)/python benchmarks/whole_run.py --env=smoke
 	$(BIN)/python benchmarks/distillation_epoch.py
 	$(BIN)/python benchmarks/distillation_epoch.py --methods=all --images=3200
 
