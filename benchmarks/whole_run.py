@@ -8,7 +8,7 @@ MLflow is counted, of the time from the first node to the last:
     hooks   all that is tracked, and all else that hooks do, until the run's end is tracked
     loads   datasets read from disk
     saves   datasets written to disk, every epoch's training state among them
-    kedro   between nodes
+    between what Kedro does from one node to the next
 
 Beside it stands the start: from the process's first moment to the first node, imports and the
 opening of MLflow's run among them. What MLflow does in threads of its own while a node works is
@@ -33,7 +33,7 @@ import psutil
 PROJECT = Path(__file__).parents[1]
 COPIED = ("conf", "src", "pyproject.toml")
 LINKED = ("data/01_raw",)
-KINDS = ("functions", "hooks", "loads", "saves", "kedro")
+KINDS = ("functions", "hooks", "loads", "saves", "between")
 
 Seconds = dict[str, dict[str, float]]
 
@@ -85,11 +85,11 @@ class Stopwatch:
         between = {
             "after_dataset_loaded": "loads",
             "after_dataset_saved": "saves",
-            "before_dataset_loaded": "kedro",
-            "after_pipeline_run": "kedro",
+            "before_dataset_loaded": "between",
+            "after_pipeline_run": "between",
         }
         if hook == "before_node_run":
-            return "kedro"
+            return "between"
         return between.get(hook, "functions")
 
     def _pass(self, kind: str) -> float:

@@ -44,7 +44,7 @@ def test_every_second_from_the_first_node_on_has_one_owner(watch, load):
         "hooks": 1 + 4 + 8 + 128 + 512,
         "loads": 2,
         "saves": 64,
-        "kedro": 256,
+        "between": 256,
     }
     assert watch.by_hook["after_dataset_saved"] == 128
     assert watch.first_node == 1100
