@@ -34,10 +34,6 @@ def test_numbers_must_be_finite(rate: float) -> None:
         Recipe(rate=rate)
 
 
-def test_the_docstring_of_a_field_is_its_description() -> None:
-    assert Recipe.model_fields["rate"].description == "How fast."
-
-
 def test_flatten_dots_the_path_to_every_leaf_and_keeps_lists() -> None:
     values = {"a": {"b": 1, "c": {"d": [1, 2]}}, "e": None}
     assert flatten(values) == {"a.b": 1, "a.c.d": [1, 2], "e": None}

@@ -12,9 +12,7 @@ from pydantic import BaseModel, ConfigDict
 class Parameters(BaseModel):
     """A group of parameters that refuses unknown keys and never changes after it was read."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,5 +1,9 @@
 """Kedro's project settings."""
 
+from model_compression.start_up import StartUp
+
+start_up = StartUp()  # before the imports below, which take a third less by it
+
 from kedro.config import OmegaConfigLoader
 from rich import get_console
 
@@ -16,10 +20,16 @@ from model_compression.tracking.hook import Tracking
 if not get_console().is_terminal:
     get_console().width = 200
 
-HOOKS: tuple[object, ...] = (KnownParameters(), GraphColours(), Tracking(), SeveralProcesses())
+HOOKS: tuple[object, ...] = (
+    start_up,
+    KnownParameters(),
+    GraphColours(),
+    Tracking(),
+    SeveralProcesses(),
+)
 if follows():
     # Under torchrun, all processes but the first only train along: the run is the first one's.
-    HOOKS = (KnownParameters(), SeveralProcesses())
+    HOOKS = (start_up, KnownParameters(), SeveralProcesses())
     report_only_trouble()
 
 # Tracking extends kedro-mlflow's own hook, which would otherwise run beside it.

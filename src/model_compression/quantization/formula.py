@@ -5,9 +5,16 @@ training's fake quantizers are held to.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+LARGEST_INTEGER = 127
+"""Of a stored weight, whatever its bits: the kernels take signed bytes."""
+
+Sharing = Literal["channel", "tensor"]
+"""Whether each output channel has a step of its own, or all share one."""
 
 
 @dataclass(frozen=True, eq=False)

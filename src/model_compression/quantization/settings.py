@@ -9,8 +9,8 @@ from pydantic import Field, PositiveInt, model_validator
 
 from model_compression.parameters import Parameters
 from model_compression.quantization.adaround import AdaRoundSettings
+from model_compression.quantization.formula import LARGEST_INTEGER, Sharing
 from model_compression.quantization.ranges import Mse, Percentile, RangeMethod
-from model_compression.quantization.weight_quantizers import LARGEST_INTEGER, Sharing
 
 FLOAT_BITS = 32
 """What ``bits`` says of a layer whose weights stay floats."""

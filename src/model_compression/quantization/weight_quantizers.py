@@ -8,21 +8,16 @@ to a weight that is exactly 0: it was pruned, and stays so.
 """
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from model_compression.quantization._torchao import FakeQuantizeBase
 from model_compression.quantization.fake_quantize import SMALLEST_SCALE
-
-LARGEST_INTEGER = 127
-"""Of a stored weight, whatever its bits: the kernels take signed bytes."""
+from model_compression.quantization.formula import Sharing
 
 _LLOYD_STEPS = 30
-
-Sharing = Literal["channel", "tensor"]
-"""Whether each output channel has a step of its own, or all share one."""
 
 
 class WeightQuantizer(FakeQuantizeBase):  # type: ignore[misc]

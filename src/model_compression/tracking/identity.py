@@ -3,13 +3,20 @@
 Knows what was asked of Kedro, git and this machine; not MLflow's client.
 """
 
+import os
 import platform
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mlflow.tracking.context.databricks_command_context import DatabricksCommandRunContext
+from mlflow.tracking.context.databricks_job_context import DatabricksJobRunContext
+from mlflow.tracking.context.databricks_notebook_context import DatabricksNotebookRunContext
+from mlflow.tracking.context.databricks_repo_context import DatabricksRepoRunContext
+from mlflow.tracking.context.jupyter_notebook_context import JupyterNotebookRunContext
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
 
@@ -19,6 +26,13 @@ from model_compression.reporting.provenance import commit
 from model_compression.tracking.ending import HOST_ID, PROCESS
 from model_compression.tracking.processes import host_id, this_process
 
+NOTEBOOKS = (
+    JupyterNotebookRunContext,
+    DatabricksNotebookRunContext,
+    DatabricksJobRunContext,
+    DatabricksCommandRunContext,
+    DatabricksRepoRunContext,
+)
 LONGEST_NAME = 200
 LONGEST_TAG = 5000
 SELECTIONS = {
@@ -106,7 +120,7 @@ class Trial:
             "host_cpu": processor(),
             HOST_ID: host_id(),
             PROCESS: this_process(),
-            **resolve_tags(),
+            **surroundings(),
             MLFLOW_GIT_COMMIT: sha,
         }
         return {key: value[:LONGEST_TAG] for key, value in tags.items() if value}
@@ -116,3 +130,13 @@ class Trial:
             (SELECTIONS[key], ",".join([chosen] if isinstance(chosen, str) else chosen))
             for key, chosen in self.selection.items()
         ]
+
+
+def surroundings() -> dict[str, str]:
+    """What MLflow finds out of where this runs.
+
+    It would import IPython, which takes most of a second, to hear that this is no notebook.
+    """
+    may_be_one = "IPython" in sys.modules or "DATABRICKS_RUNTIME_VERSION" in os.environ
+    ignored: list[Any] = [] if may_be_one else list(NOTEBOOKS)
+    return dict(resolve_tags(ignore=ignored))

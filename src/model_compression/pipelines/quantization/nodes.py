@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from model_compression import quantization
 from model_compression.distillation import AnswerShelf
 from model_compression.evaluation import predict_logits, score
 from model_compression.images import Batches, ImageSet, Normalization
@@ -26,28 +27,7 @@ from model_compression.pipelines.stage.nodes import (
     unaugmented_batches,
 )
 from model_compression.pruning.masks import apply_masks
-from model_compression.quantization import (
-    PostTrainingSettings,
-    QatModel,
-    QatSettings,
-    WeightSettings,
-    calibrate,
-    freeze,
-    prepare_qat,
-    quantize_after_training,
-    regrid_checkpoint,
-    restore_checkpoint,
-)
-from model_compression.quantization.guard import (
-    Correct,
-    Drop,
-    Returned,
-    bits_of,
-    holds,
-    paired_drop,
-    return_layers,
-)
-from model_compression.quantization.zeros import carried_masks
+from model_compression.quantization import PostTrainingSettings, QatSettings, WeightSettings
 from model_compression.training import (
     History,
     Trainee,
@@ -111,9 +91,11 @@ def train_quantized(
 
     def prepare() -> Trainee:
         network = pruned.build()
-        model = prepare_qat(network, spec.input_shape, settings)
+        model = quantization.prepare_qat(network, spec.input_shape, settings)
         batches = unaugmented_batches(pruned, train_images, parameters.training)
-        calibrate(model, (batch.images for batch in islice(batches.epoch(0), CALIBRATION_BATCHES)))
+        quantization.calibrate(
+            model, (batch.images for batch in islice(batches.epoch(0), CALIBRATION_BATCHES))
+        )
         torch.manual_seed(parameters.training.seed)
         objective = learn_from(
             teachers,
@@ -125,7 +107,7 @@ def train_quantized(
             teacher_answers,
             parameters.more_teachers,
         )
-        masks = carried_masks(model, network, masked)
+        masks = quantization.carried_masks(model, network, masked)
         apply_masks(model, masks)
         return Trainee(
             model,
@@ -158,8 +140,8 @@ def keep_accuracy(
     """
     best = select_best(training_state)
     settings: WeightSettings = parameters.quantization
-    model = restore_checkpoint(best)
-    asked = bits_of(model)
+    model = quantization.restore_checkpoint(best)
+    asked = quantization.bits_of(model)
     guard = settings.guard
     if guard is None:
         return best, _precision_table(asked, asked)
@@ -167,37 +149,37 @@ def keep_accuracy(
     before = _correct(pruned.build(), *images)
     batches = Batches(*images, batch_size=JUDGED_AT_A_TIME, device="cpu", shuffle=False)
 
-    def drop(candidate: nn.Module) -> Drop:
-        return paired_drop(before, _correct(candidate, *images))
+    def drop(candidate: nn.Module) -> quantization.Drop:
+        return quantization.paired_drop(before, _correct(candidate, *images))
 
-    def requantized(wanted: WeightSettings) -> QatModel:
+    def requantized(wanted: WeightSettings) -> quantization.QatModel:
         if isinstance(wanted, PostTrainingSettings):
             return _after_training(pruned, wanted, train_images, parameters.training)
-        return regrid_checkpoint(best, trained, wanted)
+        return quantization.regrid_checkpoint(best, trained, wanted)
 
     trained = model
     found = first = drop(model)
-    returned: list[Returned] = []
-    if not holds(found, guard):
+    returned: list[quantization.Returned] = []
+    if not quantization.holds(found, guard):
         logger.info(
             "quantized: loses %.2f points on the validation images, %.2f are allowed: layers are "
             "returned to more bits",
             100 * found.drop,
             100 * guard.max_accuracy_drop,
         )
-        for step in return_layers(
+        for step in quantization.return_layers(
             model, settings, guard, requantized, lambda each: score(each, batches).loss, drop
         ):
             settings, model, found = step.settings, step.model, step.found
             returned.append(step.returned)
-    source_kept = not holds(found, guard)
+    source_kept = not quantization.holds(found, guard)
     if source_kept:
         logger.info("quantized: the pruned network is kept as it is, in floats")
-        found = Drop(0.0, 0.0, 0.0)
+        found = quantization.Drop(0.0, 0.0, 0.0)
         guarded = replace(best, weights=pruned.weights, graph="float")
     elif returned:
-        quantization = {"quantization": settings.model_dump(mode="json")}
-        guarded = replace(best, weights=model.state_dict(), details=best.details | quantization)
+        now_set = {"quantization": settings.model_dump(mode="json")}
+        guarded = replace(best, weights=model.state_dict(), details=best.details | now_set)
     else:
         guarded = best
     saw = {
@@ -209,7 +191,7 @@ def keep_accuracy(
         "returned": [each._asdict() for each in returned],
         "source_kept": source_kept,
     }
-    now = {} if source_kept else bits_of(model)
+    now = {} if source_kept else quantization.bits_of(model)
     return (
         replace(guarded, details=guarded.details | {"guard": saw}),
         _precision_table(asked, now, returned),
@@ -248,20 +230,22 @@ def _quantized_after_training(
     return model.state_dict(), [row]
 
 
-def _freeze(model: QatModel, epoch: int, settings: WeightSettings) -> None:
+def _freeze(model: "quantization.QatModel", epoch: int, settings: WeightSettings) -> None:
     assert isinstance(settings, QatSettings)
-    freeze(model, epoch, settings)
+    quantization.freeze(model, epoch, settings)
 
 
-def _correct(model: nn.Module, images: ImageSet, normalization: Normalization) -> Correct:
+def _correct(
+    model: nn.Module, images: ImageSet, normalization: Normalization
+) -> "quantization.Correct":
     answers = predict_logits(model, images, normalization, JUDGED_AT_A_TIME).argmax(axis=1)
     return np.asarray(answers == images.labels)
 
 
 def _after_training(
     pruned: Checkpoint, settings: PostTrainingSettings, train: ImageSet, training: TrainingSettings
-) -> QatModel:
-    return quantize_after_training(
+) -> "quantization.QatModel":
+    return quantization.quantize_after_training(
         pruned.build(),
         pruned.spec.input_shape,
         settings,
@@ -271,7 +255,9 @@ def _after_training(
 
 
 def _precision_table(
-    asked: Mapping[str, int], bits: Mapping[str, int], returned: list[Returned] | None = None
+    asked: Mapping[str, int],
+    bits: Mapping[str, int],
+    returned: "list[quantization.Returned] | None" = None,
 ) -> pd.DataFrame:
     places = {step.layer: place for place, step in enumerate(returned or [], start=1)}
     return pd.DataFrame(

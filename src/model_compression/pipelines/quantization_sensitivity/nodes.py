@@ -8,7 +8,7 @@ import pandas as pd
 from plotly.graph_objects import Figure
 from torch import nn
 
-from model_compression import reporting
+from model_compression import quantization, reporting
 from model_compression.evaluation import Score, score
 from model_compression.images import Batches, ImageSet, stratified_subset
 from model_compression.models import Checkpoint
@@ -16,7 +16,6 @@ from model_compression.pipelines.quantization_sensitivity.parameters import (
     BitSensitivityParameters,
 )
 from model_compression.pruning import allocate, damage_by_layer
-from model_compression.quantization.sensitivity import BitBench, measure_bits
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +33,10 @@ def scan(
 
     ``network`` is the pruned one's fingerprint, so that a table tells which one it is of.
     """
-    bench = BitBench(pruned.build(), pruned.spec.input_shape)
-    rows = measure_bits(bench, parameters.bits, _judge(validation_images, pruned, parameters))
+    bench = quantization.BitBench(pruned.build(), pruned.spec.input_shape)
+    rows = quantization.measure_bits(
+        bench, parameters.bits, _judge(validation_images, pruned, parameters)
+    )
     return pd.DataFrame(list(rows)).assign(network=pruned.fingerprint)
 
 
@@ -55,7 +56,7 @@ def assign_bits(
         ValueError: If the table is of another network, or if not even the most bits lose so
             little.
     """
-    bench = BitBench(pruned.build(), pruned.spec.input_shape)
+    bench = quantization.BitBench(pruned.build(), pruned.spec.input_shape)
     if list(dict.fromkeys(sensitivity["layer"])) != list(bench.weights):
         raise ValueError(
             "The sensitivities are of other layers than the network has now: run the pipeline "
@@ -151,7 +152,9 @@ def _judge(
     return lambda network: score(network, batches)
 
 
-def _row(name: str, bits: Mapping[str, int], bench: BitBench, found: Score) -> dict[str, Any]:
+def _row(
+    name: str, bits: Mapping[str, int], bench: "quantization.BitBench", found: Score
+) -> dict[str, Any]:
     return {
         "bits": name,
         "mean_bits": mean_bits(bits, bench.weights) if bits else 32.0,

@@ -9,18 +9,8 @@ import pandas as pd
 import torch
 from torch import nn
 
-from model_compression import quantization
-from model_compression.deployment import (
-    OnnxModel,
-    OnnxRuntimeClassifier,
-    compare_logits,
-    depends_on_batch,
-    export_onnx,
-    fusion_report,
-    graph_cost,
-    packed_size,
-    require_fused,
-)
+from model_compression import deployment, quantization
+from model_compression.deployment import OnnxModel, OnnxRuntimeClassifier, compare_logits
 from model_compression.distillation import (
     AnswerShelf,
     Combination,
@@ -143,13 +133,13 @@ def export(checkpoint: Checkpoint) -> OnnxModel:
         FusionError: If ONNX Runtime would run such a layer in float.
     """
     model = export_module(load_module(checkpoint), checkpoint)
-    require_fused(model, besides=quantization.float_layers(checkpoint))
+    deployment.require_fused(model, besides=quantization.float_layers(checkpoint))
     return model
 
 
 def export_module(module: nn.Module, checkpoint: Checkpoint) -> OnnxModel:
     """The deployable of a network for the images, and with the metadata, of a checkpoint."""
-    return export_onnx(
+    return deployment.export_onnx(
         module,
         input_shape=checkpoint.spec.input_shape,
         normalization=checkpoint.normalization,
@@ -177,8 +167,8 @@ def evaluate(
         load_module(checkpoint), test_images, checkpoint.normalization, JUDGED_AT_A_TIME
     )
     parity = compare_logits(logits, reference)
-    fusion = fusion_report(model)
-    cost = graph_cost(model)
+    fusion = deployment.fusion_report(model)
+    cost = deployment.graph_cost(model)
     summary = summarise(logits, test_images.labels, model.classes)
     probabilities = softmax(logits)
     predicted = probabilities.argmax(axis=1)
@@ -200,7 +190,7 @@ def evaluate(
         "nonzero_parameters": cost.nonzero_parameters,
         "macs": cost.macs,
         "file_bytes": model.size,
-        "packed_bytes": packed_size(model.content),
+        "packed_bytes": deployment.packed_size(model.content),
         "top1_agreement": parity.top1_agreement,
         "max_logit_difference": parity.max_abs_difference,
         "quantizable_layers": len(fusion.quantizable),
@@ -209,7 +199,7 @@ def evaluate(
         "epochs": len(history),
         "training_seconds": sum(row["seconds"] for row in history),
     }
-    if depends_on_batch(model):
+    if deployment.depends_on_batch(model):
         alone = classifier.logits(test_images.images, batch_size=1)
         evaluation["one_by_one"] = {
             "batch_size": JUDGED_AT_A_TIME,
