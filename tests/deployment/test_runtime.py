@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import psutil
 import pytest
 
 from model_compression.deployment import OnnxRuntimeClassifier, write_onnx
@@ -22,6 +23,16 @@ def test_the_batch_size_does_not_show(float_export, images, batch_size: int):
     np.testing.assert_allclose(
         classifier.logits(images[:10], batch_size), classifier.logits(images[:10]), atol=1e-5
     )
+
+
+@pytest.mark.parametrize(("threads", "more"), [(1, 0), (3, 2), (0, None)])
+def test_an_inference_takes_all_cores_unless_it_is_held_to_some(float_export, threads, more):
+    if more is None:
+        more = psutil.cpu_count(logical=False) - 1
+    process = psutil.Process()
+    before = process.num_threads()
+    classifier = OnnxRuntimeClassifier(float_export.model, threads)
+    assert process.num_threads() - before == more, classifier.name
 
 
 def test_no_images_give_no_logits(float_export, images):

@@ -54,11 +54,10 @@ def both_installed(monkeypatch):
     monkeypatch.setitem(nodes.RUNTIMES, "openvino", OnnxRuntimeClassifier)
 
 
-def test_runtimes_that_were_asked_for_are_timed_and_compared(
-    both_installed, tiny_images, tiny_normalization
-):
+@pytest.fixture
+def stage_file(tiny_images, tiny_normalization):
     network = build_model(ModelSettings(name="resnet8", options={"width": 2}).spec((1, 12, 12), 3))
-    model = export_onnx(
+    return export_onnx(
         network.eval(),
         input_shape=(1, 12, 12),
         normalization=tiny_normalization,
@@ -67,13 +66,39 @@ def test_runtimes_that_were_asked_for_are_timed_and_compared(
         fingerprint="0123",
         architecture="resnet8",
     )
+
+
+def test_runtimes_that_were_asked_for_are_timed_and_compared(
+    both_installed, tiny_images, stage_file
+):
     asked = ReportingParameters(runtimes=("onnxruntime", "openvino"), repeats=2)
-    table = nodes.time_other_runtimes({"student": model}, tiny_images, asked)
+    table = nodes.time_other_runtimes({"student": stage_file}, tiny_images, asked)
     assert table["runtime"].tolist() == ["onnxruntime", "openvino"] * 2
     assert (table["top1_agreement"] == 1).all()
     assert (table["latency_ms"] > 0).all()
-    alone = nodes.time_other_runtimes({"student": model}, tiny_images, ReportingParameters())
+    alone = nodes.time_other_runtimes({"student": stage_file}, tiny_images, ReportingParameters())
     assert alone.empty
+
+
+def test_turns_are_held_to_the_asked_threads_and_answers_take_all_cores(
+    both_installed, monkeypatch, tiny_images, stage_file
+):
+    calls = []
+
+    class Watched(OnnxRuntimeClassifier):
+        def __init__(self, model, threads=0):
+            super().__init__(model, threads)
+            self.threads = threads
+
+        def run(self, images):
+            calls.append((self.threads, len(images)))
+            return super().run(images)
+
+    monkeypatch.setitem(nodes.RUNTIMES, "openvino", Watched)
+    asked = ReportingParameters(runtimes=("onnxruntime", "openvino"), repeats=2, threads=2)
+    nodes.time_other_runtimes({"student": stage_file}, tiny_images, asked)
+    assert calls[-1] == (0, len(tiny_images))
+    assert {threads for threads, _ in calls[:-1]} == {2}
 
 
 @pytest.mark.parametrize("runtimes", [(), ("openvino",), ("onnxruntime", "onnxruntime")])
