@@ -50,13 +50,17 @@ docs: install ## The documentation as a site, site/, from docs/ and the docstrin
 screenshots: viz-build ## docs/images/*.png, of the real pages and the results that are there
 	$(BIN)/python scripts/screenshots.py
 
-benchmark: install ## What an epoch costs, against its bare steps and written the usual way, as work grows, to an accuracy, in a run
-	$(BIN)/python benchmarks/training_epoch.py --model=resnet20
-	$(BIN)/python benchmarks/training_epoch.py --model=net --batch=256
-	$(BIN)/python benchmarks/training_epoch.py --model=net --teacher=resnet20
-	$(BIN)/python benchmarks/growth.py
-	$(BIN)/python benchmarks/time_to_accuracy.py --model=net --epochs=4,8
+benchmark: WAYS := bare,product,dataloader,lightning
+benchmark: install ## How fast it trains and starts, against what else one could write: docs/benchmarks/training_speed.md
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[benchmark]'
+	$(BIN)/python benchmarks/training_epoch.py --model=resnet20 --ways=$(WAYS)
+	$(BIN)/python benchmarks/training_epoch.py --model=net --batch=256 --images=24000 --ways=$(WAYS)
+	$(BIN)/python benchmarks/training_epoch.py --model=net --teacher=resnet20 --ways=$(WAYS)
+	$(BIN)/python benchmarks/start_up.py
 	$(BIN)/python benchmarks/whole_run.py --env=smoke
+	$(BIN)/python benchmarks/growth.py --unit=4000
+	$(BIN)/python benchmarks/time_to_accuracy.py --model=net --epochs=8 --seeds=0,1
+	$(BIN)/python benchmarks/time_to_accuracy.py --model=resnet8 --epochs=10
 	$(BIN)/python benchmarks/distillation_epoch.py
 	$(BIN)/python benchmarks/distillation_epoch.py --methods=all --images=3200
 
