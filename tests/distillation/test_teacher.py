@@ -16,7 +16,13 @@ from model_compression.distillation import (
     TeacherEnsemble,
     combine_logits,
 )
-from model_compression.images import AugmentationParameters, Batches, ImageSet, Normalization
+from model_compression.images import (
+    AugmentationParameters,
+    Batches,
+    ImageSet,
+    Normalization,
+    supply,
+)
 from model_compression.models import build_model
 
 NORMALIZATION = Normalization(mean=(0.3,), std=(0.5,))
@@ -218,3 +224,35 @@ def test_teachers_of_other_classes_do_not_answer_together(ensemble):
     other = FrozenTeacher(build_model(spec), SHAPE, 7)
     with pytest.raises(DistillationError, match="these know 3, 7"):
         TeacherEnsemble([ensemble._teachers[0], other], "average")
+
+
+@pytest.mark.parametrize("share", [0, 1])
+def test_answers_are_the_same_from_the_device_and_from_the_file(
+    asked, remembering, images, share, tmp_path, monkeypatch
+):
+    seen = [batch for epoch in range(4) for batch in batches(images, 5, True).epoch(epoch)]
+    expected = [remembering.logits(batch) for batch in seen]
+    monkeypatch.setattr(supply, "free_memory", lambda device: 10**9)
+    whole = batches(images, 6, False)
+    whole.resident_share = share
+    again = RememberingTeacher(asked[1], AnswerShelf(tmp_path), "key", whole)
+    for batch, answer in zip(seen, expected, strict=True):
+        assert torch.equal(again.logits(batch), answer)
+    for batch, answer in zip(seen, expected, strict=True):
+        assert torch.equal(again.logits(batch._replace(positions=None)), answer)
+
+
+@pytest.mark.parametrize("share", [0, 1])
+def test_stored_answers_reach_a_device_that_is_not_waited_for(
+    asked, remembering, images, share, tmp_path, monkeypatch
+):
+    remembering.logits(next(batches(images, 5, True).epoch(0)))
+    monkeypatch.setattr(supply, "free_memory", lambda device: 10**9)
+    whole = batches(images, 6, False)
+    whole.resident_share = share
+    again = RememberingTeacher(asked[1], AnswerShelf(tmp_path), "key", whole)
+    there = batches(images, 5, True)
+    there.device = torch.device("meta")  # has no values, so asking for one would fail
+    logits = again.logits(next(there.epoch(0)))
+    assert logits.is_meta
+    assert logits.shape == (5, CLASSES)

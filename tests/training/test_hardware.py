@@ -2,7 +2,12 @@ import pytest
 import torch
 
 from model_compression.training import hardware
-from model_compression.training.hardware import autocast, resolve_device, resolve_precision
+from model_compression.training.hardware import (
+    autocast,
+    exact_float32,
+    resolve_device,
+    resolve_precision,
+)
 
 
 def test_cuda_without_a_device_is_refused_by_name(monkeypatch):
@@ -41,3 +46,10 @@ def test_autocast_computes_in_its_type_and_keeps_the_weights():
         with autocast(dtype, cpu):
             assert layer(torch.ones(1, 2)).dtype == dtype
         assert layer.weight.dtype == torch.float32
+
+
+def test_float32_is_not_rounded_by_convolutions_on_a_gpu():
+    before = torch.backends.cudnn.allow_tf32
+    with exact_float32():
+        assert not torch.backends.cudnn.allow_tf32
+    assert torch.backends.cudnn.allow_tf32 == before

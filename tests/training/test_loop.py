@@ -1,11 +1,13 @@
 import logging
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 
 import pytest
 import torch
 from torch import nn
 
-from model_compression.images import AugmentationParameters
+from model_compression.fingerprint import fingerprint
+from model_compression.images import AugmentationParameters, supply
 from model_compression.models import Checkpoint, ModelSpec, build_model, build_with_weights
 from model_compression.training import (
     CrossEntropy,
@@ -14,11 +16,13 @@ from model_compression.training import (
     TrainingDivergedError,
     TrainingSettings,
     fit,
+    loop,
     read_training_state,
     tuning,
     write_training_state,
 )
 from model_compression.training.execution import Execution
+from model_compression.training.progress import TrainingProgress
 
 SPEC = ModelSpec(name="resnet8", options={"width": 4}, input_shape=(1, 12, 12), classes=3)
 
@@ -458,3 +462,69 @@ def test_what_looks_into_its_network_is_not_compiled(start, tiny_images):
 
     with pytest.raises(ValueError, match=r"training\.compile is true.*set compile to auto"):
         list(fit(looking, start, tiny_images, tiny_images, settings(compile=True)))
+
+
+def on_a_device_without_values(start, images, changes, monkeypatch) -> loop._Fit:
+    """A training on PyTorch's meta device, which has shapes alone: to ask it for a value fails.
+
+    Whatever works there neither waits for a GPU nor depends on what it computes.
+    """
+    monkeypatch.setattr(loop, "resolve_device", lambda name: torch.device("meta"))
+    monkeypatch.setattr(loop, "autocast", lambda dtype, device: nullcontext())
+    monkeypatch.setattr(supply, "free_memory", lambda device: 10**9)
+    return loop._Fit(prepare(), start, images, images, settings(**changes), None, None)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"batch_size": 1},
+        {"ema_decay": 0.8, "gradient_clip": 1.0, "resident_share": 0},
+        {"optimizer": {"name": "adamw", "learning_rate": 0.01}, "augmentation": {"cutout": 3}},
+    ],
+)
+def test_no_step_waits_for_what_the_device_computes(tiny_images, start, changes, monkeypatch):
+    training = on_a_device_without_values(start, tiny_images, changes, monkeypatch)
+    events = []
+
+    def read_later(value):
+        assert value.is_meta
+        number = len([event for event in events if event.startswith("asks")])
+        events.append(f"asks {number}")
+
+        def read() -> float:
+            events.append(f"reads {number}")
+            return 96.0
+
+        return read
+
+    monkeypatch.setattr(loop, "read_later", read_later)
+    result = training._train(0, TrainingProgress("teacher", 1, None, 1))
+    seen = len(training.batches) * training.batches.batch_size
+    assert result == (96 / seen, 96 / seen)
+    if len(training.batches) == 96:
+        # After steps 1, 51 and 96, and the accuracy; only in the end is the newest one read.
+        assert events == [
+            *("asks 0", "asks 1", "reads 0", "asks 2", "reads 1", "reads 2"),
+            *("asks 3", "reads 3"),
+        ]
+
+
+def test_a_loss_that_comes_late_from_the_device_still_stops_the_training(
+    tiny_images, start, monkeypatch
+):
+    training = on_a_device_without_values(start, tiny_images, {"batch_size": 1}, monkeypatch)
+    losses = iter([1.0, float("nan"), float("nan")])
+
+    def read_later(value):
+        loss = next(losses)
+        return lambda: loss
+
+    monkeypatch.setattr(loop, "read_later", read_later)
+    with pytest.raises(TrainingDivergedError, match=r"the loss was nan by step 51 in epoch 1"):
+        training._train(0, TrainingProgress("teacher", 1, None, 1))
+
+
+def test_where_the_images_are_is_no_part_of_what_was_trained():
+    streamed, resident = (fingerprint(settings(resident_share=share)) for share in (0, 0.9))
+    assert streamed == resident == fingerprint(settings())

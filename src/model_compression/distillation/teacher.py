@@ -15,7 +15,7 @@ from torch.nn import functional
 from model_compression.distillation.answers import Answers, AnswerShelf
 from model_compression.distillation.method import DistillationError, Need, Observed, Teacher
 from model_compression.distillation.taps import Taps
-from model_compression.images import Batch, Batches
+from model_compression.images import Batch, Batches, resident, to_device
 from model_compression.training import (
     Precision,
     autocast,
@@ -94,6 +94,8 @@ class RememberingTeacher:
         shelf: Where answers are kept, in float16.
         key: Names teacher, images and augmentation: other ones have other answers.
         images: All images, unshuffled, in the views that the student is going to see.
+
+    On a GPU, the answers about the newest view stay there if they fit as the images would.
     """
 
     def __init__(
@@ -106,12 +108,21 @@ class RememberingTeacher:
         self._key = key
         self._images = images
         self._seen: set[int] = set()
+        self._resident: tuple[int, Tensor | None] | None = None
 
     def logits(self, batch: Batch) -> Tensor:
         """The stored logits, shape (N, K), float32, on the device of the images."""
         answers = self._answers(batch.view)
-        rows = torch.from_numpy(answers[batch.indices.cpu().numpy()])
-        return rows.to(batch.images.device, torch.float32)
+        device = batch.images.device
+        if self._resident is None or self._resident[0] != batch.view:
+            # The last view's go first: there need not be room for both.
+            self._resident = None
+            self._resident = batch.view, resident(answers, device, self._images.resident_share)
+        there = self._resident[1]
+        if there is not None:
+            return there.index_select(0, batch.indices).to(torch.float32)
+        positions = batch.indices.cpu() if batch.positions is None else batch.positions
+        return to_device(torch.from_numpy(answers[positions.numpy()]), device).to(torch.float32)
 
     def observe(self, batch: Batch) -> Observed:
         """Asks it live: only logits are stored."""

@@ -75,12 +75,15 @@ def tally(module: nn.Module, batches: Batches) -> Tally:
         module: Run in evaluation mode and left in its own.
         batches: Labelled images, on the module's device; unshuffled, so that none is left out.
     """
-    correct, seen = 0, 0
-    loss = 0.0
+    seen = 0
+    # Added up where the logits are, in double precision, and asked for once: to ask a GPU for a
+    # number at every batch is to let it wait for the next one.
+    sums = torch.zeros(2, dtype=torch.float64, device=batches.device)
     with evaluating(module), torch.no_grad():
         for batch in batches.epoch(0):
             logits = module(batch.images).float()
-            correct += int((logits.argmax(dim=1) == batch.labels).sum())
-            loss += float(cross_entropy(logits, batch.labels, reduction="sum"))
+            sums[0] += (logits.argmax(dim=1) == batch.labels).sum()
+            sums[1] += cross_entropy(logits, batch.labels, reduction="sum")
             seen += len(batch.labels)
+    correct, loss = sums.tolist()
     return Tally(correct, loss, seen)

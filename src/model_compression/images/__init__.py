@@ -11,10 +11,12 @@ from model_compression.images.raw_images import ImageSourceError
 from model_compression.images.sources import DataParameters, Splits, load_images
 from model_compression.images.splits import stratified_split, stratified_subset
 from model_compression.images.storage import read_image_set, write_image_set
+from model_compression.images.supply import RESIDENT_SHARE, resident, to_device
 from model_compression.images.torchvision_source import TorchvisionSource
 from model_compression.pictures import PixelFormat, fit_image, to_picture
 
 __all__ = [
+    "RESIDENT_SHARE",
     "AugmentationParameters",
     "Batch",
     "Batches",
@@ -35,9 +37,11 @@ __all__ = [
     "fit_image",
     "load_images",
     "read_image_set",
+    "resident",
     "stratified_split",
     "stratified_subset",
     "thumbnail",
+    "to_device",
     "to_picture",
     "write_image_set",
 ]

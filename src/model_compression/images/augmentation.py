@@ -62,7 +62,9 @@ def augment(
     count, channels, height, width = images.shape
     device = images.device
     draws = random_bits(seed, epoch, indices[:, None], torch.arange(5, device=device))
-    filling = torch.as_tensor(fill, dtype=torch.uint8, device=device).view(1, -1, 1, 1)
+    if isinstance(fill, int):  # written by the device itself, so that it is not waited for
+        fill = torch.full((1,), fill, dtype=torch.uint8, device=device)
+    filling = fill.to(device, torch.uint8).view(1, -1, 1, 1)
 
     padding = parameters.crop_padding
     padded = filling.expand(count, channels, height + 2 * padding, width + 2 * padding)

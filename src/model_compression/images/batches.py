@@ -6,7 +6,6 @@ Knows how to feed a network; knows nothing of networks.
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,6 +13,7 @@ from model_compression.images.augmentation import AugmentationParameters, augmen
 from model_compression.images.image_set import ImageSet
 from model_compression.images.normalization import Normalization
 from model_compression.images.randomness import random_bits
+from model_compression.images.supply import RESIDENT_SHARE, Delivery, Supply, choose_supply
 
 
 class Batch(NamedTuple):
@@ -29,6 +29,8 @@ class Batch(NamedTuple):
     """The epoch that the batch belongs to."""
     view: int = 0
     """Which version of the images it shows: same view and index, same pixels."""
+    positions: Tensor | None = None
+    """The indices on the CPU, if they are known there: to ask a GPU for them is to wait for it."""
 
 
 class Batches:
@@ -47,6 +49,9 @@ class Batches:
         share: (r, n) is what the r-th of n processes sees, from 0. Of shuffled batches, a part of
             each: n parts make the whole, in order, and differ by one image at most. Of others,
             every n-th batch, whole.
+        resident_share: On a GPU, the images stay there if they take no more than this share of the
+            memory that is free at the first epoch; otherwise they are streamed. 0: always streamed.
+            The batches are the same.
 
     Raises:
         ValueError: If ``batch_size`` is below 1, or the normalisation is for other channels; or if
@@ -65,6 +70,7 @@ class Batches:
         shuffle: bool,
         channels_last: bool = True,
         share: tuple[int, int] = (0, 1),
+        resident_share: float = RESIDENT_SHARE,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"The batch size must be at least 1; got {batch_size}.")
@@ -82,6 +88,8 @@ class Batches:
         self.shuffle = shuffle
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.share = share
+        self.resident_share = resident_share
+        self._supply: Supply | None = None
         if shuffle and self.images_a_batch < share[1]:
             raise ValueError(
                 f"{share[1]} processes can't share a batch of {self.images_a_batch} images: raise "
@@ -102,24 +110,30 @@ class Batches:
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of one epoch; the same number gives the same batches, bit for bit."""
+        if self._supply is None:
+            self._supply = choose_supply(self.image_set, self.device, self.resident_share)
         order = torch.arange(len(self.image_set))
         if self.shuffle:
             order = random_bits(self.seed, epoch, order).argsort()
+        for delivery in self._supply.deliveries(order, self._parts()):
+            yield self._batch(delivery, epoch)
+
+    def _parts(self) -> list[slice]:
+        """Where in an epoch's order the batches are, or this process's shares of them."""
         which, shares = self.share
+        parts = []
         for batch in range(0 if self.shuffle else which, len(self), 1 if self.shuffle else shares):
             start = batch * self.batch_size
-            indices = order[start : start + self.batch_size]
-            yield self._batch(
-                indices.tensor_split(shares)[which] if self.shuffle else indices, epoch
-            )
+            stop = min(start + self.batch_size, len(self.image_set))
+            if self.shuffle:
+                size, larger = divmod(stop - start, shares)
+                start += which * size + min(which, larger)
+                stop = start + size + (which < larger)
+            parts.append(slice(start, stop))
+        return parts
 
-    def _batch(self, indices: Tensor, epoch: int) -> Batch:
-        positions = indices.numpy()
-        images = torch.from_numpy(np.ascontiguousarray(self.image_set.images[positions]))
-        labels = torch.from_numpy(self.image_set.labels[positions])
-        images, labels, indices = (
-            tensor.to(self.device, non_blocking=True) for tensor in (images, labels, indices)
-        )
+    def _batch(self, delivery: Delivery, epoch: int) -> Batch:
+        images, labels, indices, positions = delivery
         view = 0
         if self.augmentation is not None:
             view = self.augmentation.view_of(epoch)
@@ -127,4 +141,6 @@ class Batches:
                 images, indices, seed=self.seed, epoch=view, parameters=self.augmentation
             )
         images = images.contiguous(memory_format=self.memory_format)
-        return Batch(self.normalization.apply(images), labels, indices, epoch, view)
+        # New memory in any case: that of the delivery is used again.
+        normalised = self.normalization.apply(images)
+        return Batch(normalised, labels, indices, epoch, view, positions)

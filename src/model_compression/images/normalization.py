@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from model_compression.images.image_set import ImageSet
+from model_compression.images.supply import to_device
 from model_compression.parameters import Parameters
 
 _CHUNK_BYTES = 4 * 2**20
@@ -56,7 +57,7 @@ class Normalization(Parameters):
             )
         scale = [1 / (255 * std) for std in self.std]
         shift = [-mean / std for mean, std in zip(self.mean, self.std, strict=True)]
-        factors = torch.tensor([scale, shift], device=images.device).view(2, 1, channels, 1, 1)
+        factors = to_device(torch.tensor([scale, shift]), images.device).view(2, 1, channels, 1, 1)
         return images.to(torch.float32).mul_(factors[0]).add_(factors[1])
 
 

@@ -3,7 +3,8 @@
 Knows this machine, not the network.
 """
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Literal
 
 import torch
@@ -48,6 +49,20 @@ def resolve_precision(name: Precision, device: torch.device) -> torch.dtype:
 def autocast(dtype: torch.dtype, device: torch.device) -> AbstractContextManager[object]:
     """Mixed precision in ``dtype`` (weights stay float32); float32 also inside another autocast."""
     return torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16)
+
+
+@contextmanager
+def exact_float32() -> Iterator[None]:
+    """Within it, float32 is float32: convolutions on a GPU don't round to TF32's 10 bits.
+
+    cuDNN would, unasked. Where that precision is enough, bfloat16 is chosen, which is faster.
+    """
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def place(module: nn.Module, device: torch.device, channels_last: bool) -> nn.Module:

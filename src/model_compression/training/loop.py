@@ -3,10 +3,10 @@
 Knows networks, objectives and batches; not Kedro, not which stage it serves, not why it is trained.
 """
 
-import copy
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -18,11 +18,16 @@ from model_compression.evaluation import Score, Tally, tally
 from model_compression.images import Batch, Batches, ImageSet
 from model_compression.models.checkpoint import Checkpoint
 from model_compression.training.execution import Execution, can_be_compiled, using_threads
-from model_compression.training.hardware import autocast, place, resolve_device
+from model_compression.training.hardware import autocast, exact_float32, place, resolve_device
 from model_compression.training.objective import Objective
-from model_compression.training.optimizers import build_optimizer
+from model_compression.training.optimizers import (
+    build_optimizer,
+    load_optimizer,
+    optimizer_state,
+)
 from model_compression.training.processes import current_team
 from model_compression.training.progress import TrainingProgress, training_progress
+from model_compression.training.readings import read_later
 from model_compression.training.schedules import learning_rate_factor
 from model_compression.training.settings import TrainingSettings
 from model_compression.training.state import History, TrainingState
@@ -32,7 +37,7 @@ from model_compression.training.whole_batch import whole_batch_statistics
 logger = logging.getLogger(__name__)
 
 STEPS_BETWEEN_LOSS_CHECKS = 50
-"""Reading a loss waits for the device, so it is not done at every step."""
+"""A loss has to come from the device first, so it is not looked at after every step."""
 
 
 class TrainingDivergedError(RuntimeError):
@@ -178,6 +183,7 @@ class _Fit:
             augmentation=settings.augmentation,
             shuffle=True,
             share=(self.team.rank, self.team.size),
+            resident_share=settings.resident_share,
         )
         self.execution = self._choose_execution(trainee, resume)
         self.batches.memory_format = self.execution.memory_format
@@ -189,6 +195,7 @@ class _Fit:
             shuffle=False,
             channels_last=self.execution.channels_last,
             share=(self.team.rank, self.team.size),
+            resident_share=settings.resident_share,
         )
         self.best: Checkpoint | None = None
         self.history: History = []
@@ -269,7 +276,7 @@ class _Fit:
     def _restore(self, state: TrainingState) -> None:
         self.model.load_state_dict(state.weights)
         self.objective.load_state_dict(state.objective)
-        self.optimizer.load_state_dict(copy.deepcopy(state.optimizer))
+        load_optimizer(self.optimizer, state.optimizer)
         for parameter, slot in self.optimizer.state.items():
             slot.update({name: _laid_out_as(parameter, value) for name, value in slot.items()})
         now = self.model.state_dict()
@@ -297,7 +304,7 @@ class _Fit:
             shown=self.team.leads,
         ) as progress:
             for epoch in range(done, self.settings.epochs):
-                with using_threads(self.execution.threads):
+                with using_threads(self.execution.threads), exact_float32():
                     state = self._epoch(epoch, progress)
                 yield state
 
@@ -349,7 +356,7 @@ class _Fit:
             weights=weights,
             averaged=_copy(self.averaged),
             objective=_copy(self.objective.state_dict()),
-            optimizer=copy.deepcopy(self.optimizer.state_dict()),
+            optimizer=optimizer_state(self.optimizer),
             history=self.history,
             execution=self.execution,
         )
@@ -371,6 +378,11 @@ class _Fit:
         steps = len(self.batches)
         total_loss = torch.zeros((), device=self.device)
         correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        # A GPU is asked for a loss and goes on; it is looked at when the next one is asked for, so
+        # that nothing is waited for before the last step.
+        asked: deque[tuple[int, Callable[[], float]]] = deque()
+        unread = 0 if self.device.type == "cpu" else 1
+        loss = 0.0
         for index, batch in enumerate(self.batches.epoch(epoch)):
             step = epoch * steps + index
             self._set_learning_rate(step)
@@ -390,10 +402,13 @@ class _Fit:
                 correct += (output.logits.argmax(1) == labels).sum()
             progress.step(step + 1, epoch + 1)
             if index % STEPS_BETWEEN_LOSS_CHECKS == 0 or index + 1 == steps:
-                loss = self.team.total(total_loss.clone()).item()
-                self._require_finite(loss, epoch, f"by step {index + 1}")
+                asked.append((index + 1, read_later(self.team.total(total_loss.clone()))))
+                while len(asked) > (0 if index + 1 == steps else unread):
+                    after, read = asked.popleft()
+                    loss = read()
+                    self._require_finite(loss, epoch, f"by step {after}")
         images = steps * self.batches.images_a_batch
-        return loss / images, self.team.total(correct).item() / images
+        return loss / images, read_later(self.team.total(correct))() / images
 
     def _backward(self, loss: Tensor, batch: Batch) -> None:
         """The gradient of the whole batch's loss, this process's part weighed by its share."""
@@ -431,12 +446,17 @@ class _Fit:
     def _average(self) -> None:
         decay = self.settings.ema_decay
         assert decay is not None
+        means: list[Tensor] = []
+        values: list[Tensor] = []
         for name, value in self.model.state_dict().items():
             mean = self.averaged[name]
             if mean.is_floating_point():
-                mean.lerp_(value, 1.0 - decay)
+                means.append(mean)
+                values.append(value)
             else:
                 mean.copy_(value)
+        # All at once: on a GPU a few kernels instead of one for each tensor.
+        torch._foreach_lerp_(means, values, 1.0 - decay)
         self.trainee.after_average(self.averaged)
 
     def _validate(self) -> Score:

@@ -17,15 +17,15 @@ from pydantic import (
 )
 
 from model_compression.fingerprint import IDENTITY
-from model_compression.images import AugmentationParameters
+from model_compression.images import RESIDENT_SHARE, AugmentationParameters
 from model_compression.parameters import Parameters
 from model_compression.training.hardware import Device, Precision, resolve_device
 from model_compression.training.optimizers import AdamW, Sgd
 from model_compression.training.schedules import OneCycle, WarmupCosine
 from model_compression.training.tuning import Auto, Choices
 
-WAYS = ("channels_last", "compile", "threads")
-"""Settings that change a result by rounding alone, and so not what it is."""
+WAYS = ("channels_last", "compile", "threads", "resident_share")
+"""Settings that change a result by rounding alone, if at all, and so not what it is."""
 
 
 class TrainingSettings(Parameters):
@@ -52,6 +52,10 @@ class TrainingSettings(Parameters):
     threads: PositiveInt | Auto = "auto"
     """Of the CPU; ``auto``: as many as PyTorch has, or fewer where that is faster."""
     device: Device = "auto"
+    """``auto`` is a GPU where PyTorch sees one."""
+    resident_share: Annotated[float, Field(ge=0, le=1)] = RESIDENT_SHARE
+    """A GPU keeps the images, and a teacher's answers, where each takes no more than this share of
+    its free memory; otherwise they are streamed. 0 leaves it all to the network."""
     seed: Annotated[int, Field(ge=0)] = 0
     augmentation: AugmentationParameters | None = AugmentationParameters()
     """``null`` trains on the images as they are."""

@@ -23,7 +23,13 @@ from model_compression.files import atomic_write
 from model_compression.fingerprint import fingerprint
 from model_compression.machine import processor
 from model_compression.training.execution import Execution, can_be_compiled, using_threads
-from model_compression.training.hardware import Precision, autocast, place, resolve_precision
+from model_compression.training.hardware import (
+    Precision,
+    autocast,
+    exact_float32,
+    place,
+    resolve_precision,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +104,7 @@ class Sample:
         images = self.images.contiguous(memory_format=way.memory_format)
 
         def timed() -> float:
-            with using_threads(way.threads):
+            with using_threads(way.threads), exact_float32():
                 _wait_for(device)
                 started = time.perf_counter()
                 with autocast(way.dtype, device):

@@ -151,7 +151,14 @@ def _bench(
         images = validation.subset(
             stratified_subset(validation.labels, parameters.images, training.seed)
         )
-    batches = Batches(images, student.normalization, batch_size=BATCH, device=device, shuffle=False)
+    batches = Batches(
+        images,
+        student.normalization,
+        batch_size=BATCH,
+        device=device,
+        shuffle=False,
+        resident_share=training.resident_share,
+    )
     return _Bench(
         network,
         shape,

@@ -300,6 +300,7 @@ def _teacher(
         augmentation=augmentation,
         shuffle=False,
         channels_last=settings.channels_last is not False,
+        resident_share=settings.resident_share,
     )
     key = fingerprint(
         checkpoint.weights_digest(),
