@@ -7,7 +7,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help install compress smoke test lint types imports unit notebook docs screenshots benchmark viz viz-build mlflow lock clean
+.PHONY: help install compress smoke test lint types imports unit test-gpu notebook docs screenshots benchmark viz viz-build mlflow lock clean
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s '	'
@@ -40,6 +40,9 @@ imports: install
 
 unit: install
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=2 --dist=worksteal --cov --cov-report=term
+
+test-gpu: install ## The tests that need a GPU; without one they fail
+	PYTHON=$(BIN)/python scripts/test_gpu.sh
 
 notebook: smoke
 	KEDRO_ENV=smoke $(BIN)/jupyter-execute --timeout=120 notebooks/*.ipynb
