@@ -7,7 +7,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help install compress smoke test lint types imports unit test-gpu notebook docs screenshots benchmark viz viz-build mlflow lock clean
+.PHONY: help install compress smoke test lint types imports unit test-gpu notebook docs screenshots benchmark benchmark-gpu viz viz-build mlflow lock clean
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s '	'
@@ -66,6 +66,9 @@ benchmark: install ## How fast it trains and starts, against what else one could
 	$(BIN)/python benchmarks/time_to_accuracy.py --model=resnet8 --epochs=10
 	$(BIN)/python benchmarks/distillation_epoch.py
 	$(BIN)/python benchmarks/distillation_epoch.py --methods=all --images=3200
+
+benchmark-gpu: install ## Images a second on a GPU: the bare step, the product, and images varied all at once
+	$(BIN)/python benchmarks/gpu_epoch.py
 
 viz: install ## Kedro-Viz on http://127.0.0.1:4141
 	$(BIN)/python -m model_compression colour-graph
