@@ -105,7 +105,7 @@ def test_accuracies_on_other_test_images_have_a_front_of_their_own():
     table = run_table([row("a"), row("b", accuracy=0.5, test_images="images 2")])
     assert list(table["front_size"]) == [True, True]
     fronts = [trace.name for trace in runs_figure(table, "size").data if trace.mode == "lines"]
-    assert fronts == ["front, images 1", "front, images 2"]
+    assert fronts == ["front (filled), images 1", "front (filled), images 2"]
 
 
 def test_the_figure_fills_the_front_and_names_runs_and_overrides():
@@ -118,10 +118,10 @@ def test_the_figure_fills_the_front_and_names_runs_and_overrides():
     )
     figure = runs_figure(table, "size")
     traces = {trace.name: trace for trace in figure.data}
-    assert set(traces) == {"front", "student", "quantized", "trial"}
-    assert list(traces["front"].x) == [400, 1000]
-    assert list(traces["front"].y) == [0.8, 0.95]
-    assert traces["front"].line.shape == "hv"
+    assert set(traces) == {"front (filled)", "student", "quantized", "trial"}
+    assert list(traces["front (filled)"].x) == [400, 1000]
+    assert list(traces["front (filled)"].y) == [0.8, 0.95]
+    assert traces["front (filled)"].line.shape == "hv"
     student, quantized = traces["student"], traces["quantized"]
     assert student.marker.color == (student.marker.line.color,)
     assert quantized.marker.color != (quantized.marker.line.color,)
@@ -168,6 +168,18 @@ def test_the_page_lists_every_run_and_who_is_on_a_front(tmp_path):
     assert "loser" not in on_front.split('id="on-a-front"')[1]
     assert "loser" in all_runs
     assert "http://" not in page.split("<main>")[0]
+
+
+def test_what_a_runs_name_tells_is_not_told_again_below_it():
+    table = run_table(
+        [
+            row("compress a.b=2", overrides="a.b=2", environment="smoke"),
+            row("mine", overrides="c.d=3", environment="smoke"),
+        ]
+    )
+    page = render_runs(table)
+    assert page.count("<small>2026-11-25 07:00</small>") == 2  # on the front, and of all
+    assert page.count("<small>2026-11-25 07:00 · c.d=3</small>") == 2
 
 
 def test_a_table_of_something_else_is_refused():

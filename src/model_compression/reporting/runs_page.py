@@ -3,10 +3,12 @@
 Knows the table of runs; how a page looks is ``page``'s business.
 """
 
+from typing import Any
+
 import pandas as pd
 
 from model_compression.reporting import units
-from model_compression.reporting.figures.runs import runs_figure
+from model_compression.reporting.figures.runs import TRIALS, runs_figure
 from model_compression.reporting.page import render_page
 from model_compression.reporting.readings import scalar, words
 from model_compression.reporting.runs import FRONTS
@@ -57,19 +59,24 @@ def _table(table: pd.DataFrame) -> Table:
     rows = []
     for _, row in table.iterrows():
         low, high = scalar(row["accuracy_low"]), scalar(row["accuracy_high"])
-        overrides = words(row["overrides"]) or words(row["environment"])
+        run = words(row["run"])
+        asked = words(row["overrides"]) or words(row["environment"])
         started = words(row["started"])[:16].replace("T", " ")
         rows.append(
             (
-                Cell(words(row["run"]), " · ".join(each for each in (started, overrides) if each)),
-                Cell(words(row["stage"]), stage=words(row["stage"])),
+                Cell(run, " · ".join(_unsaid(run, started, asked)), wraps=True),
+                Cell(words(row["stage"]), stage=_drawn(row), wraps=True),
                 Cell(units.percent(scalar(row["accuracy"]), 2), units.interval(low, high)),
                 Cell(
                     units.size(scalar(row["file_bytes"])),
                     f"packed {units.size(scalar(row['packed_bytes']))}",
                 ),
                 Cell(units.quantity(scalar(row["macs"]))),
-                Cell(units.latencies([scalar(row["latency_ms_batch1"])])[0], words(row["cpu"])),
+                Cell(
+                    units.latencies([scalar(row["latency_ms_batch1"])])[0],
+                    words(row["cpu"]),
+                    wraps=True,
+                ),
                 Cell(
                     ", ".join(_NAMES[front] for front in FRONTS if row[f"front_{front}"])
                     or units.MISSING
@@ -77,3 +84,13 @@ def _table(table: pd.DataFrame) -> Table:
             )
         )
     return Table(_HEAD, tuple(rows), stacked=True)
+
+
+def _unsaid(name: str, *facts: str) -> list[str]:
+    """The facts that a run's name does not tell yet."""
+    return [fact for fact in facts if fact and fact not in name]
+
+
+def _drawn(row: "pd.Series[Any]") -> str:
+    """The stage whose colour the figures give it; none for a trial, as all trials share one."""
+    return "" if words(row["kind"]) == TRIALS else words(row["stage"])

@@ -23,6 +23,8 @@ class Cell:
     detail: str = ""
     stage: str = ""
     """The stage whose colour marks the cell."""
+    wraps: bool = False
+    """Whether the text may go over several lines, as a long name may and a number may not."""
 
 
 @dataclass(frozen=True)

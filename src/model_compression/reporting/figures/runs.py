@@ -25,7 +25,7 @@ _DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 _TITLES = {
     "size": ("Accuracy against file size", "File size, logarithmic"),
     "latency": ("Accuracy against time for one image", "Median latency, logarithmic"),
-    "macs": ("Accuracy against work", "Multiply-accumulates for one image, logarithmic"),
+    "macs": ("Accuracy against work", "MACs for one image, logarithmic"),
 }
 
 
@@ -58,7 +58,7 @@ def runs_figure(table: pd.DataFrame, front: str) -> go.Figure:
         "runs",
     )
     title, x_title = _TITLES[front]
-    figure = canvas(title, height=420, x_title=f"{x_title}; filled: on the front")
+    figure = canvas(title, height=420, x_title=x_title)
     known = table[table[cost].notna() & table["accuracy"].notna()]
     if known.empty:
         return not_measured(figure, title.removeprefix("Accuracy against ").capitalize())
@@ -104,7 +104,7 @@ def _add_fronts(figure: go.Figure, points: list[_Point]) -> None:
                 "shape": "hv",
             },
             hoverinfo="skip",
-            name=f"front, {label(group)}" if group else "front",
+            name=f"front (filled), {label(group)}" if group else "front (filled)",
         )
 
 
