@@ -55,7 +55,7 @@ screenshots: viz-build ## docs/images/*.png, of the real pages and the results t
 
 benchmark: WAYS := bare,product,dataloader,lightning
 benchmark: install ## How fast it trains and starts, against what else one could write: docs/benchmarks/training_speed.md
-	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[benchmark]'
+	$(BIN)/python -m pip install --quiet --no-compile --constraint requirements.lock --editable '.[benchmark]'
 	$(BIN)/python benchmarks/training_epoch.py --model=resnet20 --ways=$(WAYS)
 	$(BIN)/python benchmarks/training_epoch.py --model=net --batch=256 --images=24000 --ways=$(WAYS)
 	$(BIN)/python benchmarks/training_epoch.py --model=net --teacher=resnet20 --ways=$(WAYS)
