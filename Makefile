@@ -63,7 +63,7 @@ benchmark: install ## How fast it trains and starts, against what else one could
 	$(BIN)/python benchmarks/whole_run.py --env=smoke
 	$(BIN)/python benchmarks/growth.py --unit=4000
 	$(BIN)/python benchmarks/time_to_accuracy.py --model=net --epochs=8 --seeds=0,1
-	$(BIN)/python benchmarks/time_to_accuracy.py --model=resnet8 --epochs=10
+	$(BIN)/python benchmarks/time_to_accuracy.py --model=resnet8 --epochs=8
 	$(BIN)/python benchmarks/distillation_epoch.py
 	$(BIN)/python benchmarks/distillation_epoch.py --methods=all --images=3200
 
