@@ -1,3 +1,5 @@
+import json
+
 import mlflow
 import pytest
 
@@ -83,6 +85,9 @@ def test_a_run_in_mlflow_tells_stages_apart_and_shows_the_staircase(
         assert linked["accuracy"] == linked["latency_ms_batch1"] == "test_images"
         assert model.params[f"{model.name}.training.epochs"] == "2"
     versions = {v.tags["stage"]: v for v in client.search_model_versions("name='shipped'")}
+    for model in logged:
+        shown = json.loads(model.tags["mlflow.modelVersions"])  # what MLflow's pages link to
+        assert shown == [{"name": "shipped", "version": str(versions[model.name].version)}]
     assert versions["student"].tags["file_bytes"] == "300"
     assert versions["student"].tags["latency_ms_batch1"] == "1"
     aliases = client.get_registered_model("shipped").aliases

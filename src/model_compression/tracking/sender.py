@@ -11,7 +11,11 @@ import numpy as np
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.types import Schema, TensorSpec
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
+from mlflow.utils.mlflow_tags import (
+    MLFLOW_MODEL_VERSIONS,
+    MLFLOW_PARENT_RUN_ID,
+    MLFLOW_RUN_NAME,
+)
 from mlflow.utils.validation import MAX_METRICS_PER_BATCH, MAX_PARAMS_TAGS_PER_BATCH
 
 from model_compression.deployment import read_onnx
@@ -144,7 +148,12 @@ class Sender:
         if name is not None:
             version = registry.register(self.client, name, model_id, run_id, entry.tags)
             self.identifiers.versions[entry.model] = (name, version)
-            self.client.set_logged_model_tags(model_id, {"registered_version": f"{name}/{version}"})
+            # MLflow's page of models links to the version by its own tag.
+            link = json.dumps([{"name": name, "version": version}])
+            self.client.set_logged_model_tags(
+                model_id,
+                {"registered_version": f"{name}/{version}", MLFLOW_MODEL_VERSIONS: link},
+            )
 
     def _tag_version(self, entry: TagVersion) -> None:
         if entry.model in self.identifiers.versions:
