@@ -53,6 +53,8 @@ def knowing_onnx(export: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.cache
     def prepared() -> None:
+        # The registry leaves out operators that aren't there yet when it is read.
+        importlib.import_module("torch.ao.quantization.fx._decomposed")
         from torch.onnx._internal.exporter._registration import ONNXRegistry
 
         read = functools.cache(ONNXRegistry.from_torchlib.__func__)
