@@ -126,6 +126,37 @@ def test_a_diverged_training_is_reported_rather_than_remembered(value):
     assert quantizer.observations.item() == 0
 
 
+@pytest.mark.parametrize("shift", [-9.0, -0.2, 0.0, 0.5, 9.0])
+def test_on_another_device_all_is_as_here(shift):
+    """Its code, which reads no value, is run here on tensors of the CPU."""
+    here, there = activation_quantizer(averaging=0.3), activation_quantizer(averaging=0.3)
+    generator = torch.Generator().manual_seed(2)
+    for _ in range(5):
+        mine = (3 * torch.randn(40, 7, generator=generator) + shift).requires_grad_()
+        other = mine.detach().clone().requires_grad_()
+        upstream = torch.randn(40, 7, generator=generator)
+        rounded = here(mine)
+        there._observe_there(other.detach())
+        assert torch.equal(there._round_there(other), rounded)
+        rounded.backward(upstream)
+        there._round_there(other).backward(upstream)
+        assert torch.equal(other.grad, mine.grad)
+        for name, value in here.state_dict().items():
+            assert torch.equal(there.state_dict()[name], value), name
+    mine, other = (torch.linspace(-12, 12, 999).requires_grad_() for _ in range(2))
+    here.eval()(mine).sum().backward()
+    there._round_there(other).sum().backward()
+    assert torch.equal(other.grad, mine.grad)
+    assert 0 < (mine.grad == 0).sum() < 999
+
+
+def test_what_has_fewer_bits_is_rounded_by_the_very_scale_of_the_file():
+    quantizer = activation_quantizer()
+    x = torch.randn(500, generator=torch.Generator().manual_seed(3)).bfloat16()
+    quantizer._observe_there(x)
+    assert torch.equal(quantizer._round_there(x), quantizer._round_there(x.float()).bfloat16())
+
+
 def test_rounding_can_be_switched_off(activations, weight):
     for quantizer, tensor in [(activation_quantizer(), activations), (weight_quantizer(), weight)]:
         quantizer.disable_fake_quant()

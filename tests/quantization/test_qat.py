@@ -131,6 +131,29 @@ def test_channels_last_images_and_weights_give_the_same_logits(model):
     torch.testing.assert_close(logits, expected, rtol=0, atol=0.02)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"weight_bits": 4, "grid_steps": "learned"}, {"weight_bits": 3, "grid_steps": "codebook"}],
+)
+def test_a_step_asks_the_device_for_no_value(changes):
+    """Which works on PyTorch's meta device: it has shapes alone, and fails to give a value."""
+    model = prepare_qat(network(), SHAPE, QatSettings.model_validate({"method": "qat"} | changes))
+    model.to("meta").train()
+    logits = model(images().to("meta"))
+    nn.functional.cross_entropy(logits, torch.zeros(8, dtype=torch.long, device="meta")).backward()
+    assert all(parameter.grad.is_meta for parameter in model.parameters())
+    assert model.eval()(images().to("meta")).is_meta
+
+
+def test_switches_follow_a_state_that_is_loaded():
+    frozen, other = (prepare_qat(network(), SHAPE) for _ in range(2))
+    frozen.freeze_ranges()
+    other.load_state_dict(frozen.state_dict())
+    before = [quantizer.high.clone() for quantizer in other.activation_quantizers()]
+    other.train()(9 * images())
+    assert [quantizer.high for quantizer in other.activation_quantizers()] == before
+
+
 def test_dropout_drops_in_training_only():
     prepared = prepare_qat(network("wrn_10_1", dropout=0.5), SHAPE)
     calibrate(prepared, [images()])

@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from model_compression.own_range import ROUND_BY_OWN_RANGE, round_by_own_range
-from model_compression.quantization._torchao import FakeQuantizeBase
+from model_compression.quantization.switches import SwitchedFakeQuantize
 
 
-class OwnRangeFakeQuantize(FakeQuantizeBase):  # type: ignore[misc]
+class OwnRangeFakeQuantize(SwitchedFakeQuantize):
     """Rounds a tensor by its own minimum and maximum, 0 among them, in training and evaluation.
 
     It has no range of its own, and no gradient is meant to pass: it is for after training.
@@ -45,7 +45,7 @@ class OwnRangeFakeQuantize(FakeQuantizeBase):  # type: ignore[misc]
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` on its grid, or as it is where rounding is switched off."""
-        return round_by_own_range(x) if self.fake_quant_enabled.item() else x
+        return round_by_own_range(x) if self.rounds else x
 
     def calculate_qparams(self, **_: Any) -> tuple[Tensor, Tensor]:
         """Nothing: there is neither a scale nor a zero point before there is a batch.

@@ -13,14 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from model_compression.quantization._torchao import FakeQuantizeBase
 from model_compression.quantization.fake_quantize import SMALLEST_SCALE
 from model_compression.quantization.formula import Sharing
+from model_compression.quantization.switches import SwitchedFakeQuantize
 
 _LLOYD_STEPS = 30
 
 
-class WeightQuantizer(FakeQuantizeBase):  # type: ignore[misc]
+class WeightQuantizer(SwitchedFakeQuantize):
     """What all of them have in common: ``w -> scale * q``, q whole numbers, |q| <= 127.
 
     Args:
@@ -73,7 +73,7 @@ class WeightQuantizer(FakeQuantizeBase):  # type: ignore[misc]
 
     def forward(self, weight: Tensor) -> Tensor:
         """The weight on its grid, shape (out, ...)."""
-        if not self.fake_quant_enabled.item():
+        if not self.rounds:
             return weight
         return self.rounded(weight)
 
@@ -284,6 +284,12 @@ class _SharedValues(torch.autograd.Function):
         owners, scale, pruned = ctx.saved_tensors
         owners = owners.flatten()
         pulls = (gradient * scale * ctx.largest).flatten()
-        sums = pulls.new_zeros(ctx.count + 1).index_add_(0, owners, pulls)[:-1]
-        members = torch.bincount(owners, minlength=ctx.count + 1)[:-1]
-        return gradient.masked_fill(pruned, 0.0), None, sums / members.clamp_min(1).sqrt(), None
+        sums = pulls.new_zeros(ctx.count + 1).index_add_(0, owners, pulls)
+        # torch.bincount would have the host ask a GPU for the largest.
+        members = torch.zeros_like(sums).index_add_(0, owners, torch.ones_like(pulls))[:-1]
+        return (
+            gradient.masked_fill(pruned, 0.0),
+            None,
+            sums[:-1] / members.clamp_min(1).sqrt(),
+            None,
+        )
