@@ -24,7 +24,7 @@ from model_compression.training.optimizers import AdamW, Sgd
 from model_compression.training.schedules import OneCycle, WarmupCosine
 from model_compression.training.tuning import Auto, Choices
 
-WAYS = ("channels_last", "compile", "threads", "resident_share")
+WAYS = ("device", "channels_last", "compile", "threads", "resident_share")
 """Settings that change a result by rounding alone, if at all, and so not what it is."""
 
 
