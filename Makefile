@@ -26,7 +26,7 @@ smoke: install ## The same on a few hundred images, from a clean folder, in unde
 	rm -rf data/smoke
 	$(BIN)/kedro run --pipeline=compress --env=smoke
 
-test: lint types imports unit smoke notebook docs ## Everything that CI checks
+test: lint types imports unit smoke notebook docs ## Everything that CI checks, and coverage
 
 lint: install
 	$(BIN)/ruff check .
@@ -38,8 +38,10 @@ types: install
 imports: install
 	$(BIN)/lint-imports
 
+# Until Python 3.12, to look at coverage takes about three quarters of the tests' own time: make test COVERAGE= leaves it out.
+unit: COVERAGE ?= --cov --cov-report=term
 unit: install
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=2 --dist=worksteal --cov --cov-report=term
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=2 --dist=worksteal $(COVERAGE)
 
 test-gpu: install ## The tests that need a GPU; without one they fail
 	PYTHON=$(BIN)/python scripts/test_gpu.sh
