@@ -32,7 +32,7 @@ import contextlib
 import io
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -115,7 +115,7 @@ def main() -> None:
             if arguments.ways is not None:
                 wanted = {"fp32", "int8", *arguments.ways.split(",")}
                 runs = {way: run for way, run in runs.items() if way in wanted}
-            print(f"\n{markdown(name, measure(runs, arguments.turns))}", flush=True)
+            print(f"\n{markdown(name, runs, measure(runs, arguments.turns))}", flush=True)
     print(f"\nLoad of the machine after: {os.getloadavg()[0]:.2f}")
 
 
@@ -278,7 +278,7 @@ def measure(runs: dict[str, Run], turns: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["batch_size", "way", "turn", "latency_ms"])
 
 
-def markdown(name: str, times: pd.DataFrame) -> str:
+def markdown(name: str, ways: Iterable[str], times: pd.DataFrame) -> str:
     """The table as it is in the documentation."""
     lines = [
         f"| {name} | batch | median ms | against the runtime's fp32 | against int8 |",
@@ -286,7 +286,7 @@ def markdown(name: str, times: pd.DataFrame) -> str:
     ]
     for batch_size, group in times.groupby("batch_size"):
         turns = group.pivot(index="turn", columns="way", values="latency_ms")
-        for way in group["way"].unique():
+        for way in ways:
             own = turns[way]
             against = own / turns[FLOAT_OF[way]] if way in FLOAT_OF else None
             ratio = "" if against is None else f"{against.median():.2f}"

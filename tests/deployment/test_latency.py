@@ -1,3 +1,4 @@
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
@@ -38,12 +39,43 @@ def fake(monkeypatch):
 
 def test_the_files_take_turns_and_a_short_call_is_repeated(fake, models, images):
     table = measure_latency(models, images[:3], batch_sizes=(4,), repeats=2, warmup=0)
-    turn = [("student", 4)] * 5 + [("quantized", 4)]
-    # Before the turns, one call of each says how often a turn repeats it.
-    assert fake.calls == [("student", 4), ("quantized", 4), *turn, *turn]
+    # Before the turns, one call of each says how often a turn repeats it, and one call a turn is
+    # not timed.
+    assert fake.calls[:2] == [("student", 4), ("quantized", 4)]
+    for start in (2, 2 + 8):
+        turns = [stage for stage, _ in fake.calls[start : start + 8]]
+        assert sorted(turns) == ["quantized"] * (1 + 1) + ["student"] * (1 + 5)
+        assert sum(a != b for a, b in pairwise(turns)) == 1
     assert table["latency_ms"].tolist() == pytest.approx([1, 20, 1, 20])
     assert table["stage"].tolist() == ["student", "quantized"] * 2
     assert table["repeat"].tolist() == [0, 0, 1, 1]
+
+
+def test_no_file_is_always_timed_after_the_same_one_and_the_orders_are_repeatable(
+    fake, models, images
+):
+    orders = []
+    for _ in range(2):
+        fake.calls.clear()
+        measure_latency(models, images, batch_sizes=(1,), repeats=9, warmup=0)
+        orders.append(fake.calls[2:])
+    assert orders[0] == orders[1]
+    assert {orders[0][start] for start in range(0, len(orders[0]), 8)} == {
+        ("student", 1),
+        ("quantized", 1),
+    }
+
+
+def test_what_a_turns_first_call_costs_more_is_not_timed(monkeypatch, fake, models, images):
+    last = []
+
+    def run(self, images):
+        FakeClassifier.now += 0.02 if last == [self.model.stage] else 0.07
+        last[:] = [self.model.stage]
+
+    monkeypatch.setattr(FakeClassifier, "run", run)
+    table = measure_latency(models, images, batch_sizes=(1,), repeats=9, warmup=0)
+    assert table["latency_ms"].tolist() == pytest.approx([20] * 18)
 
 
 def test_warming_up_is_not_timed(fake, models, images):

@@ -1,9 +1,11 @@
 """How long an inference takes, measured so that files and runtimes can be compared.
 
-Knows files, what loads them, and a clock. They take turns (A B C D, A B C D, ...), so a machine
-that gets busy or warm slows all of them down, not the last.
+Knows files, what loads them, and a clock. They take turns, so a machine that gets busy or warm
+slows all of them down, not the last; and every round has another order, so none of them always
+finds the caches as the same other one has left them.
 """
 
+import random
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import TypeVar
@@ -113,16 +115,21 @@ def measure_runtimes(
         for runtime, load in runtimes.items()
     }
     runs = {key: classifier.run for key, classifier in classifiers.items()}
-    rows = [
-        (*key, batch_size, repeat, milliseconds)
-        for batch_size in batch_sizes
-        for key, repeat, milliseconds in time_by_turns(
-            runs,
-            np.ascontiguousarray(images[np.arange(batch_size) % len(images)]),
-            repeats=repeats,
-            warmup=warmup,
-        )
-    ]
+    rows = []
+    for batch_size in batch_sizes:
+        batch = np.ascontiguousarray(images[np.arange(batch_size) % len(images)])
+        measured = {
+            (key, repeat): milliseconds
+            for key, repeat, milliseconds in time_by_turns(
+                runs, batch, repeats=repeats, warmup=warmup
+            )
+        }
+        # In the order of the files, whatever the order that a round had.
+        rows += [
+            (*key, batch_size, repeat, measured[key, repeat])
+            for repeat in range(repeats)
+            for key in runs
+        ]
     return pd.DataFrame(rows, columns=["stage", "runtime", "batch_size", "repeat", "latency_ms"])
 
 
@@ -130,6 +137,9 @@ def time_by_turns(
     runs: Mapping[Key, Run], batch: NDArray[np.uint8], *, repeats: int, warmup: int
 ) -> Iterator[tuple[Key, int, float]]:
     """Times calls on one and the same batch, interleaved.
+
+    A turn begins with a call that is not timed: the first one pays for what the turn before it has
+    pushed out of the caches. The rounds' orders are drawn, the same ones every time.
 
     Args:
         runs: What is timed, by whatever names it.
@@ -141,9 +151,11 @@ def time_by_turns(
         The name, the turn (from 0) and the milliseconds of a call: the mean over a turn's calls.
     """
     calls = {key: _calls_per_turn(run, batch, warmup) for key, run in runs.items()}
+    draw = random.Random(0)
     for repeat in range(repeats):
-        for key, run in runs.items():
-            yield key, repeat, _mean_seconds(run, batch, calls[key]) * 1e3
+        for key in draw.sample(list(runs), len(runs)):
+            runs[key](batch)
+            yield key, repeat, _mean_seconds(runs[key], batch, calls[key]) * 1e3
 
 
 def _calls_per_turn(run: Run, batch: NDArray[np.uint8], warmup: int) -> int:
