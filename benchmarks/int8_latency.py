@@ -1,6 +1,6 @@
 r"""What int8 gains on the clock, and whether other tools' int8 gains more.
 
-One network, random weights, 28x28 grey images, in up to nine ways, which take turns in one
+One network, random weights, 28x28 grey images, in up to eleven ways, which take turns in one
 process, on one thread, at batch 1 and 64:
 
     fp32                 this project's float file, in ONNX Runtime
@@ -11,6 +11,7 @@ process, on one thread, at batch 1 and 64:
     ORT dynamic          the float file through onnxruntime.quantization.quantize_dynamic, unsigned
                          weights: convolutions in integers too, one by one
     fp32, int8 OpenVINO  the same two files of this project, in OpenVINO
+    int8 symmetric       this project's int8 file of ``activation_grid: symmetric``, in both too
     NNCF OpenVINO        the float file through NNCF's post-training quantization, in OpenVINO
 
 Each time is a median over the turns; each ratio the median of the turns' ratios, below 1 is faster.
@@ -66,6 +67,7 @@ from model_compression.images import Normalization
 from model_compression.models import ModelSettings, build_model
 from model_compression.quantization import (
     DynamicSettings,
+    QatSettings,
     calibrate,
     convert,
     prepare_qat,
@@ -82,9 +84,11 @@ FLOAT_OF = {
     "int8": "fp32",
     "dynamic": "fp32",
     "ORT dynamic": "fp32",
+    "int8 symmetric": "fp32",
     "static QDQ": "fp32",
     "static QOperator": "fp32",
     "int8 OpenVINO": "fp32 OpenVINO",
+    "int8 symmetric OpenVINO": "fp32 OpenVINO",
     "NNCF OpenVINO": "fp32 OpenVINO",
 }
 
@@ -124,8 +128,9 @@ def ways(name: str, folder: Path, precision: str) -> dict[str, Run]:
     network = build_model(ModelSettings(name=name).spec(SHAPE, len(CLASSES)))
     settle(network)
     plain, int8 = export(network, name), export(quantized(network), name)
+    symmetric = export(quantized(network, QatSettings(activation_grid="symmetric")), name)
     dynamic = export(dynamically_quantized(network), name)
-    for way, model in (("int8", int8), ("dynamic", dynamic)):
+    for way, model in (("int8", int8), ("int8 symmetric", symmetric), ("dynamic", dynamic)):
         fused = len(fusion_report(model).fused)
         print(f"{name}: this project's {way} file runs {fused} layers in integers")
     float_file = folder / "float.onnx"
@@ -133,6 +138,7 @@ def ways(name: str, folder: Path, precision: str) -> dict[str, Run]:
     runs: dict[str, Run] = {
         "fp32": OnnxRuntimeClassifier(plain, threads=1).run,
         "int8": OnnxRuntimeClassifier(int8, threads=1).run,
+        "int8 symmetric": OnnxRuntimeClassifier(symmetric, threads=1).run,
         "dynamic": OnnxRuntimeClassifier(dynamic, threads=1).run,
         "ORT dynamic": dynamic_by_onnx_runtime(float_file, folder / "dynamic.onnx"),
         "static QDQ": static(float_file, folder / "qdq.onnx", QuantFormat.QDQ),
@@ -143,6 +149,7 @@ def ways(name: str, folder: Path, precision: str) -> dict[str, Run]:
         return runs
     runs["fp32 OpenVINO"] = OpenVinoClassifier(plain, threads=1).run
     runs["int8 OpenVINO"] = OpenVinoClassifier(int8, threads=1).run
+    runs["int8 symmetric OpenVINO"] = OpenVinoClassifier(symmetric, threads=1).run
     if find_spec("nncf") is None:
         print("NNCF isn't installed: its row is left out.")
         return runs
@@ -160,9 +167,9 @@ def settle(network: nn.Module) -> None:
     network.eval()
 
 
-def quantized(network: nn.Module) -> nn.Module:
+def quantized(network: nn.Module, settings: QatSettings | None = None) -> nn.Module:
     """The network in this project's int8, calibrated as the others are."""
-    prepared = prepare_qat(network, SHAPE)
+    prepared = prepare_qat(network, SHAPE, settings)
     calibrate(prepared, [NORMALIZATION.apply(torch.from_numpy(batch)) for batch in calibration()])
     return convert(prepared)
 

@@ -11,13 +11,11 @@ from model_compression.quantization.formula import affine_grid, fake_quantize, s
 from model_compression.quantization.weight_quantizers import LargestWeightQuantizer
 
 
-def activation_quantizer(averaging: float = 0.01) -> ActivationFakeQuantize:
+def activation_quantizer(
+    averaging: float = 0.01, qscheme: torch.qscheme = torch.per_tensor_affine
+) -> ActivationFakeQuantize:
     return ActivationFakeQuantize(
-        averaging=averaging,
-        quant_min=0,
-        quant_max=255,
-        dtype=torch.uint8,
-        qscheme=torch.per_tensor_affine,
+        averaging=averaging, quant_min=0, quant_max=255, dtype=torch.uint8, qscheme=qscheme
     )
 
 
@@ -118,6 +116,27 @@ def test_the_range_always_holds_zero():
     assert quantizer.eval()(torch.zeros(1)).item() == 0.0
 
 
+@pytest.mark.parametrize(("low", "high"), [(-1.0, 0.5), (-0.5, 1.0), (-3.0, 0.0), (-1e-3, 2.0)])
+def test_a_symmetric_grid_has_its_zero_point_in_the_middle_and_covers_the_range(low, high):
+    quantizer = activation_quantizer(qscheme=torch.per_tensor_symmetric)
+    ends = torch.tensor([low, high])
+    rounded = quantizer(ends)
+    scale, zero_point = quantizer.calculate_qparams()
+    assert zero_point.item() == 128
+    torch.testing.assert_close(rounded, ends, rtol=0, atol=scale.item() / 2 * (1 + 1e-5))
+    # The very scale of signed bytes, which reach from -128 to 127.
+    assert scale.item() == pytest.approx(max(-low / 128, high / 127))
+    assert quantizer.eval()(torch.zeros(1)).item() == 0.0
+    signed = torch.fake_quantize_per_tensor_affine(ends, scale.item(), 0, -128, 127)
+    torch.testing.assert_close(rounded, signed)
+
+
+def test_what_is_never_below_zero_keeps_all_its_numbers_on_a_symmetric_grid(activations):
+    quantizer = activation_quantizer(qscheme=torch.per_tensor_symmetric)
+    positive = activations.relu()
+    assert torch.equal(quantizer(positive), activation_quantizer()(positive))
+
+
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_a_diverged_training_is_reported_rather_than_remembered(value):
     quantizer = activation_quantizer()
@@ -126,10 +145,11 @@ def test_a_diverged_training_is_reported_rather_than_remembered(value):
     assert quantizer.observations.item() == 0
 
 
+@pytest.mark.parametrize("qscheme", [torch.per_tensor_affine, torch.per_tensor_symmetric])
 @pytest.mark.parametrize("shift", [-9.0, -0.2, 0.0, 0.5, 9.0])
-def test_on_another_device_all_is_as_here(shift):
+def test_on_another_device_all_is_as_here(shift, qscheme):
     """Its code, which reads no value, is run here on tensors of the CPU."""
-    here, there = activation_quantizer(averaging=0.3), activation_quantizer(averaging=0.3)
+    here, there = (activation_quantizer(0.3, qscheme) for _ in range(2))
     generator = torch.Generator().manual_seed(2)
     for _ in range(5):
         mine = (3 * torch.randn(40, 7, generator=generator) + shift).requires_grad_()
@@ -143,7 +163,7 @@ def test_on_another_device_all_is_as_here(shift):
         assert torch.equal(other.grad, mine.grad)
         for name, value in here.state_dict().items():
             assert torch.equal(there.state_dict()[name], value), name
-    mine, other = (torch.linspace(-12, 12, 999).requires_grad_() for _ in range(2))
+    mine, other = (torch.linspace(-30, 30, 999).requires_grad_() for _ in range(2))
     here.eval()(mine).sum().backward()
     there._round_there(other).sum().backward()
     assert torch.equal(other.grad, mine.grad)

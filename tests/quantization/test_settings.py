@@ -68,8 +68,8 @@ def test_a_method_has_its_own_settings_alone():
     for method in ("weight_only", "dynamic"):
         with pytest.raises(ValueError, match="activation_range"):
             adapter.validate_python({"method": method, "activation_range": {}})
-    with pytest.raises(ValueError, match="activation_range"):
-        adapter.validate_python({"method": "weight_only", "activation_range": {}})
+        with pytest.raises(ValueError, match="activation_grid"):
+            adapter.validate_python({"method": method, "activation_grid": "symmetric"})
 
 
 def test_learned_rounding_needs_even_steps():

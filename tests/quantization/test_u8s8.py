@@ -6,12 +6,15 @@ from torch.fx import GraphModule, Node
 from model_compression.models import ModelSettings, build_model
 from model_compression.quantization.capture import aten
 from model_compression.quantization.qat import calibrate, convert, prepare_qat
+from model_compression.quantization.settings import QatSettings, StaticSettings, WeightSettings
 
 LAYERS = (aten.conv1d.default, aten.conv2d.default, aten.linear.default)
 
 
-def quantized(module: nn.Module, shape: tuple[int, int, int]) -> GraphModule:
-    model = prepare_qat(module, shape)
+def quantized(
+    module: nn.Module, shape: tuple[int, int, int], settings: WeightSettings | None = None
+) -> GraphModule:
+    model = prepare_qat(module, shape, settings)
     calibrate(model, [torch.randn(4, *shape)])
     return convert(model)
 
@@ -53,6 +56,25 @@ def test_every_layer_is_quantized_on_all_sides(name, shape, layers):
         assert is_dequantized(layer.args[0]), f"input of {layer}"
         assert is_dequantized(layer.args[1]), f"weight of {layer}"
     assert [is_quantized_after(layer) for layer in found] == [True] * (layers - 1) + [False]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        QatSettings(activation_grid="symmetric"),
+        StaticSettings(method="static", activation_grid="symmetric"),
+    ],
+)
+def test_symmetric_activations_have_zero_at_an_end_or_in_the_middle_and_images_are_bytes(settings):
+    module = build_model(ModelSettings(name="resnet8").spec((1, 8, 8), 10))
+    graph_module = quantized(module, (1, 8, 8), settings)
+    (images,) = (node for node in graph_module.graph.nodes if node.op == "placeholder")
+    zero_points: dict[bool, set[object]] = {True: set(), False: set()}
+    for node in graph_module.graph.nodes:
+        if "quantized_decomposed.quantize_per_tensor" in str(node.target):
+            zero_points[node.args[0] is images].add(node.args[2])
+    assert zero_points[False] == {0, 128}
+    assert zero_points[True].isdisjoint({0, 128})
 
 
 def test_weights_are_signed_a_channel_and_activations_unsigned_a_tensor():

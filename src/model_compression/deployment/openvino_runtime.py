@@ -18,6 +18,7 @@ from model_compression.deployment.onnx_model import (
     OnnxModel,
     OnnxModelError,
 )
+from model_compression.deployment.openvino_form import for_openvino
 from model_compression.deployment.runtime import Classifier
 
 MISSING = (
@@ -28,8 +29,9 @@ MISSING = (
 class OpenVinoClassifier(Classifier):
     """A file that OpenVINO has loaded.
 
-    What the file has in float32 is computed in float32: left to itself, OpenVINO takes bfloat16
-    where the processor has it, and its logits are no longer the file's.
+    It is loaded as ``for_openvino`` writes it. What it has in float32 is computed in float32: left
+    to itself, OpenVINO takes bfloat16 where the processor has it, and its logits are no longer the
+    file's.
 
     Args:
         model: The deployable, or its path.
@@ -54,7 +56,7 @@ class OpenVinoClassifier(Classifier):
         }
         core = openvino.Core()
         try:
-            network = core.read_model(io.BytesIO(self.model.content))
+            network = core.read_model(io.BytesIO(for_openvino(self.model).content))
             self._request = core.compile_model(network, "CPU", settings).create_infer_request()
         except RuntimeError as error:
             raise OnnxModelError(f"OpenVINO can't run this file: {error}") from error

@@ -24,6 +24,9 @@ SMALLEST_SCALE = 2.0**-23
 class ActivationFakeQuantize(SwitchedFakeQuantize):
     """Rounds a tensor to ``scale * (q - zero_point)``, q in 0..255, by its running range.
 
+    The grid is the smallest that covers the range and 0. If it is to be symmetric, one that reaches
+    below 0 has its zero point in the middle, 128: the same numbers are signed bytes without one.
+
     While it trains and is not frozen, it follows the batches' minimum and maximum by a moving
     average whose weight is ``max(averaging, 1 / n)`` at the n-th batch, so the first batches count
     alike. Otherwise the range stands still. Gradients pass inside the range (straight-through).
@@ -33,7 +36,7 @@ class ActivationFakeQuantize(SwitchedFakeQuantize):
         quant_min: Smallest integer.
         quant_max: Largest integer.
         dtype: Integer type of the converted graph.
-        qscheme: ``torch.per_tensor_affine``.
+        qscheme: ``torch.per_tensor_affine`` or ``torch.per_tensor_symmetric``.
         is_dynamic: Always False; the ranges are fixed before deployment.
     """
 
@@ -126,9 +129,14 @@ class ActivationFakeQuantize(SwitchedFakeQuantize):
     def _round_there(self, x: Tensor) -> Tensor:
         """As ``_RoundToGrid`` with ``_scale_and_zero_point``."""
         low, high = self.low.double().clamp_max(0), self.high.double().clamp_min(0)
-        levels = self.quant_max - self.quant_min
-        scale = ((high - low) / levels).clamp_min(SMALLEST_SCALE).float().double()
+        scale = (high - low) / (self.quant_max - self.quant_min)
+        if self._is_symmetric:
+            even = torch.maximum(-low / self._below, high / self._above)
+            scale = torch.where(low < 0, even, scale)
+        scale = scale.clamp_min(SMALLEST_SCALE).float().double()
         zero_point = self.quant_min - (low / scale).round()
+        if self._is_symmetric:
+            zero_point = torch.where(low < 0, self.quant_min + self._below, zero_point)
         zero_point = zero_point.clamp(self.quant_min, self.quant_max)
         return _RoundToGridThere.apply(  # type: ignore[no-any-return, no-untyped-call]
             x, scale, self.quant_min - zero_point, self.quant_max - zero_point
@@ -136,11 +144,31 @@ class ActivationFakeQuantize(SwitchedFakeQuantize):
 
     def _scale_and_zero_point(self) -> tuple[float, int]:
         low, high = min(self.low.item(), 0.0), max(self.high.item(), 0.0)
-        levels = self.quant_max - self.quant_min
+        in_the_middle = self._is_symmetric and low < 0
+        if in_the_middle:
+            scale = max(-low / self._below, high / self._above)
+        else:
+            scale = (high - low) / (self.quant_max - self.quant_min)
         # Through float32 and back, because that is the precision in which a file keeps the scale.
-        scale = torch.tensor(max((high - low) / levels, SMALLEST_SCALE)).item()
+        scale = torch.tensor(max(scale, SMALLEST_SCALE)).item()
+        if in_the_middle:
+            return scale, self.quant_min + self._below
         zero_point = self.quant_min - round(low / scale)
         return scale, min(max(zero_point, self.quant_min), self.quant_max)
+
+    @property
+    def _is_symmetric(self) -> bool:
+        return self.qscheme == torch.per_tensor_symmetric
+
+    @property
+    def _below(self) -> int:
+        """Steps below a zero point in the middle."""
+        return (self.quant_max - self.quant_min + 1) // 2
+
+    @property
+    def _above(self) -> int:
+        """Steps above it."""
+        return self.quant_max - self.quant_min - self._below
 
 
 class _RoundToGrid(torch.autograd.Function):

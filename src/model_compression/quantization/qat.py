@@ -123,6 +123,7 @@ def prepare(graph_module: GraphModule, settings: WeightSettings) -> QatModel:
         settings.averaging if isinstance(settings, QatSettings) else 1.0,
         # Where all weights are floats, an addition between them has nothing to be fast for.
         settings.activations if any(grids.values()) else "none",
+        settings.grid_of_activations,
     )
     with _undisturbed():
         prepared = prepare_qat_pt2e(graph_module, quantizer)

@@ -25,6 +25,7 @@ LayerBits = Annotated[int, Field(ge=2, le=FLOAT_BITS)]
 
 GridKind = Literal["max", "fixed", "learned", "codebook"]
 Activations = Literal["static", "dynamic", "none"]
+ActivationGrid = Literal["affine", "symmetric"]
 
 
 class WeightGrid(NamedTuple):
@@ -88,6 +89,11 @@ class WeightSettings(Parameters):
         return "static"
 
     @property
+    def grid_of_activations(self) -> ActivationGrid:
+        """Where the zero point of an activation may be."""
+        return "affine"
+
+    @property
     def is_range_reduced(self) -> bool:
         """Whether integers end at 63; nothing saturates where weights meet floats."""
         return self.reduce_range and self.activations != "none"
@@ -139,6 +145,9 @@ class QatSettings(WeightSettings):
     """``keep``: they normalise throughout the training and are folded into the layers, and their
     factors into the weights' steps, afterwards; ``fold``: before it. ``null``: kept where each
     channel has a step of its own."""
+    activation_grid: ActivationGrid = "affine"
+    """``affine``: as fine as an activation's range allows; ``symmetric``: one that has values below
+    0 has its zero point in the middle, which OpenVINO multiplies faster on CPUs with AMX."""
     averaging: float = Field(default=0.01, gt=0, le=1)
     """Weight of the newest batch in the moving range of an activation."""
     freeze_ranges_after_epoch: int | None = Field(default=1, ge=0)
@@ -153,6 +162,11 @@ class QatSettings(WeightSettings):
                 "batch_norms fold"
             )
         return self
+
+    @property
+    def grid_of_activations(self) -> ActivationGrid:
+        """As the settings say."""
+        return self.activation_grid
 
     @property
     def keeps_norms(self) -> bool:
@@ -201,6 +215,13 @@ class StaticSettings(PostTrainingSettings):
     method: Literal["static"]
     activation_range: RangeMethod = Percentile(share=0.9999)
     """What of an activation its range covers."""
+    activation_grid: ActivationGrid = "affine"
+    """As of quantization-aware training."""
+
+    @property
+    def grid_of_activations(self) -> ActivationGrid:
+        """As the settings say."""
+        return self.activation_grid
 
 
 class DynamicSettings(PostTrainingSettings):

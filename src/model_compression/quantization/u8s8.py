@@ -36,7 +36,12 @@ from model_compression.quantization.capture import (
 )
 from model_compression.quantization.dynamic import OwnRangeFakeQuantize
 from model_compression.quantization.fake_quantize import ActivationFakeQuantize
-from model_compression.quantization.settings import Activations, GridKind, WeightGrid
+from model_compression.quantization.settings import (
+    ActivationGrid,
+    Activations,
+    GridKind,
+    WeightGrid,
+)
 from model_compression.quantization.weight_quantizers import (
     CodebookQuantizer,
     FixedStepQuantizer,
@@ -79,6 +84,11 @@ _QUANTIZERS: dict[GridKind, type[WeightQuantizer]] = {
     "codebook": CodebookQuantizer,
 }
 
+_SCHEMES: dict[ActivationGrid, torch.qscheme] = {
+    "affine": torch.per_tensor_affine,
+    "symmetric": torch.per_tensor_symmetric,
+}
+
 Grids = Mapping[str, WeightGrid | None]
 """By a layer's path: the grid of its weights, or ``None`` where they stay floats."""
 
@@ -90,28 +100,23 @@ class U8S8Quantizer(Quantizer):  # type: ignore[misc]
         grids: Of every layer of the graph (``layer_paths``).
         averaging: Weight of the newest batch in the activations' moving ranges, in (0, 1].
         activations: When their ranges are known; with ``none`` weights alone are quantized.
+        activation_grid: Of all activations but the images, which are bytes already.
     """
 
     def __init__(
-        self, grids: Grids, averaging: float = 0.01, activations: Activations = "static"
+        self,
+        grids: Grids,
+        averaging: float = 0.01,
+        activations: Activations = "static",
+        activation_grid: ActivationGrid = "affine",
     ) -> None:
         super().__init__()
         self.grids = grids
         self.activations = activations
-        self.activation = QuantizationSpec(
-            dtype=torch.uint8,
-            observer_or_fake_quant_ctr=ActivationFakeQuantize.with_args(averaging=averaging),
-            quant_min=0,
-            quant_max=255,
-            qscheme=torch.per_tensor_affine,
-        )
-        self.own_range = QuantizationSpec(
-            dtype=torch.uint8,
-            observer_or_fake_quant_ctr=OwnRangeFakeQuantize,
-            quant_min=0,
-            quant_max=255,
-            qscheme=torch.per_tensor_affine,
-        )
+        running_range = ActivationFakeQuantize.with_args(averaging=averaging)
+        self.images = _unsigned_bytes(running_range)
+        self.activation = _unsigned_bytes(running_range, _SCHEMES[activation_grid])
+        self.own_range = _unsigned_bytes(OwnRangeFakeQuantize)
 
     def annotate(self, model: GraphModule) -> GraphModule:
         """Writes into each node's meta how its inputs and its output are quantized."""
@@ -219,6 +224,8 @@ class U8S8Quantizer(Quantizer):  # type: ignore[misc]
 
         In training a dropout scales the values, which would widen the range for nothing.
         """
+        if source.op == "placeholder":
+            return {source: self.images}
         if source.target not in DROPOUTS:
             return {source: self.activation}
         before = source.args[0]
@@ -226,6 +233,18 @@ class U8S8Quantizer(Quantizer):  # type: ignore[misc]
         if not _has_quantized_output(before):
             _annotate(source, {before: self.activation}, output=None)
         return {}
+
+
+def _unsigned_bytes(
+    quantizer: object, scheme: torch.qscheme = torch.per_tensor_affine
+) -> QuantizationSpec:
+    return QuantizationSpec(
+        dtype=torch.uint8,
+        observer_or_fake_quant_ctr=quantizer,
+        quant_min=0,
+        quant_max=255,
+        qscheme=scheme,
+    )
 
 
 def _annotate(
