@@ -5,8 +5,7 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from model_compression.deployment import OnnxRuntimeClassifier, fusion_report
-from model_compression.deployment.openvino_form import for_openvino
+from model_compression.deployment import OnnxRuntimeClassifier, for_openvino, fusion_report
 from model_compression.images import Normalization
 from model_compression.models import ModelSettings, build_model
 from model_compression.quantization import QatSettings, calibrate, convert, prepare_qat

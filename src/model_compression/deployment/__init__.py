@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
     from model_compression.deployment.graph_costs import GraphCost, graph_cost
     from model_compression.deployment.narrow_weights import widen_weights
+    from model_compression.deployment.openvino_form import for_openvino
     from model_compression.deployment.packing import PackingError, pack, packed_size, unpack
 else:
     __getattr__ = offered_by(
@@ -39,6 +40,7 @@ else:
             ),
             "graph_costs": ("GraphCost", "graph_cost"),
             "narrow_weights": ("widen_weights",),
+            "openvino_form": ("for_openvino",),
             "packing": ("PackingError", "pack", "packed_size", "unpack"),
         },
     )
@@ -55,6 +57,7 @@ __all__ = [
     "compare_logits",
     "depends_on_batch",
     "export_onnx",
+    "for_openvino",
     "fusion_report",
     "graph_cost",
     "measure_latency",

@@ -18,7 +18,6 @@ from model_compression.deployment.onnx_model import (
     OnnxModel,
     OnnxModelError,
 )
-from model_compression.deployment.openvino_form import for_openvino
 from model_compression.deployment.runtime import Classifier
 
 MISSING = (
@@ -48,6 +47,9 @@ class OpenVinoClassifier(Classifier):
         if threads < 0:
             raise ValueError(f"The number of threads must be at least 0; got {threads}.")
         openvino = _openvino()
+        # The tools of graphs, as in __init__.py: not before a run's first node.
+        from model_compression.deployment.openvino_form import for_openvino  # noqa: PLC0415
+
         self._version = str(openvino.__version__).partition("-")[0]
         settings = {
             "PERFORMANCE_HINT": "LATENCY",

@@ -17,8 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -27,7 +25,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from model_compression.evaluation import evaluating
 from model_compression.models import WholeHeads, free_heads
 from model_compression.pruning.groups import ChannelGroup, Members
-from model_compression.pruning.labels import FREE, FROZEN, Labels, collapsed
+from model_compression.pruning.labels import FREE, FROZEN, Labels, collapsed, connected
 from model_compression.pruning.operators import COLUMNS, ROWS, Call, Facets, answer
 from model_compression.pruning.selection import prunable_layers
 
@@ -272,11 +270,7 @@ def _families(makes: list[_Axis], usable: set[int]) -> dict[int, int]:
         places = [position[each] for each in axis.classes.tolist() if each in usable]
         links += [(places[0], place) for place in places[1:]]
     pairs = np.array(links, dtype=np.int64).reshape(-1, 2)
-    graph = coo_array(
-        (np.ones(len(pairs), dtype=bool), (pairs[:, 0], pairs[:, 1])),
-        shape=(len(position), len(position)),
-    )
-    components = connected_components(graph, directed=False)[1]
+    components = connected(pairs.T, len(position))
     return {each: int(components[place]) for each, place in position.items()}
 
 

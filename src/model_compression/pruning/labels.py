@@ -7,8 +7,6 @@ or go together. What puts two of them into one class is the operators' business.
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 FREE = 0
@@ -77,13 +75,7 @@ class Labels:
 
     def _components(self) -> NDArray[np.int64]:
         links = np.concatenate([np.empty((2, 0), np.int64), *self._links], axis=1)
-        graph = coo_array(
-            (np.ones(links.shape[1], dtype=bool), (links[0], links[1])),
-            shape=(self._count, self._count),
-        )
-        components: NDArray[np.int64] = connected_components(graph, directed=False)[1].astype(
-            np.int64
-        )
+        components = connected(links, self._count)
         # The classes of FREE and FROZEN take these numbers; the others move out of their way.
         named = components + 2
         named[components == components[FREE]] = FREE
@@ -113,3 +105,19 @@ def _distinct_pairs(left: Tensor, right: Tensor) -> NDArray[np.int64]:
     # One number a pair is many times faster to sort than two.
     keys = np.unique(both[0] << 32 | both[1])
     return np.stack([keys >> 32, keys & 0xFFFFFFFF])
+
+
+def connected(links: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """For each of ``count`` things a number that it shares with all that links lead to.
+
+    Args:
+        links: Pairs of things, shape (2, pairs).
+        count: How many things there are.
+    """
+    # SciPy's graphs bring its linear algebra, a tenth of a second before a run's first node.
+    from scipy.sparse import coo_array  # noqa: PLC0415
+    from scipy.sparse.csgraph import connected_components  # noqa: PLC0415
+
+    graph = coo_array((np.ones(links.shape[1], dtype=bool), tuple(links)), shape=(count, count))
+    components: NDArray[np.int64] = connected_components(graph, directed=False)[1].astype(np.int64)
+    return components
