@@ -1,7 +1,7 @@
 """Writes a quantized file the way that OpenVINO multiplies fastest; its logits stay what they are.
 
-Knows QDQ graphs and what costs OpenVINO time: a zero point that is not 0. On a CPU with AMX, the
-zero points of a ResNet-8 with symmetric activations took a seventh of its time.
+Knows QDQ graphs and what costs OpenVINO time: a zero point that is not 0. On a CPU with AMX, they
+took a seventh of a ResNet-8's time.
 """
 
 from typing import Any
