@@ -118,6 +118,9 @@ def main() -> None:
             runs = ways(name, Path(folder), arguments.openvino_precision)
             if arguments.ways is not None:
                 wanted = {"fp32", "int8", *arguments.ways.split(",")}
+                if unknown := wanted - runs.keys():
+                    parser.error(f"no such way: {sorted(unknown)}; there are {sorted(runs)}")
+                wanted |= {FLOAT_OF[way] for way in wanted if way in FLOAT_OF}
                 runs = {way: run for way, run in runs.items() if way in wanted}
             print(f"\n{markdown(name, runs, measure(runs, arguments.turns))}", flush=True)
     print(f"\nLoad of the machine after: {os.getloadavg()[0]:.2f}")

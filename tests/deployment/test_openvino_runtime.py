@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from model_compression.deployment import OnnxModelError, OnnxRuntimeClassifier, write_onnx
 from model_compression.deployment.latency import measure_runtimes
 from model_compression.deployment.openvino_runtime import OpenVinoClassifier
+from model_compression.quantization import QatSettings, calibrate, convert, prepare_qat
 
 needs_openvino = pytest.mark.skipif(
     find_spec("openvino") is None, reason="the extra [openvino] isn't installed"
@@ -28,6 +30,18 @@ def test_an_int8_file_names_the_same_classes_as_in_onnx_runtime(int8_export, ima
     reference = OnnxRuntimeClassifier(int8_export.model, threads=1).logits(images)
     logits = OpenVinoClassifier(int8_export.model, threads=1).logits(images)
     assert (logits.argmax(1) == reference.argmax(1)).mean() >= 0.99
+
+
+@needs_openvino
+def test_openvino_answers_the_same_without_zero_points(float_module, images, normalization, export):
+    prepared = prepare_qat(float_module, images.shape[1:], QatSettings(activation_grid="symmetric"))
+    calibrate(prepared, [normalization.apply(torch.from_numpy(images))])
+    model = export(convert(prepared))
+    reference = OnnxRuntimeClassifier(model, threads=1).logits(images)
+    logits = OpenVinoClassifier(model, threads=1).logits(images)
+    assert (logits.argmax(1) == reference.argmax(1)).mean() >= 0.99
+    # A sum that is half way between two steps may be rounded the other way.
+    assert np.median(np.abs(logits - reference)) < 0.01 * np.abs(reference).max()
 
 
 @needs_openvino

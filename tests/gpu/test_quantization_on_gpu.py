@@ -64,5 +64,6 @@ def test_ranges_and_losses_are_those_of_the_cpu(cuda, changes):
         here.activation_quantizers(), there.activation_quantizers(), strict=True
     ):
         assert other.high.item() == pytest.approx(mine.high.item(), rel=0.05, abs=0.02)
-        # 3 times each, but for one that two places of the network share.
-        assert other.observations.item() == mine.observations.item() > 0
+        # Thrice, or twice as often where two places of the network share one.
+        assert other.observations.item() == mine.observations.item()
+        assert other.observations.item() in (3, 6)

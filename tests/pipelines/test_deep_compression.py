@@ -95,9 +95,17 @@ def test_what_was_masked_is_zero_in_the_last_file(project, compressed):
     onnx.checker.check_model(onnx.load_from_string(last.content))
 
 
-@pytest.mark.parametrize("network", ["lenet300", "lenet5"])
-def test_each_network_has_a_recipe_of_its_own(project, network):
+@pytest.mark.parametrize(
+    ("network", "alpha", "bits", "sparsity", "epochs"),
+    [("lenet300", 0.1, 5, 0.88, [60, 60, 100, 24]), ("lenet5", 0.5, 6, 0.92, [15, 20, 60, 10])],
+)
+def test_each_network_has_a_recipe_of_its_own(project, network, alpha, bits, sparsity, epochs):
     given = parameters_of(project, teacher={"model": {"name": network}})
+    assert [given[group].training.epochs for group in GROUPS] == epochs
+    assert given["pruning"].pruning.sparsity == sparsity
+    assert given["quantization"].quantization.weight_bits == bits
+    assert given["pruning"].distillation.alpha == alpha
+    assert given["quantization"].distillation.alpha == alpha
     assert given["teacher"].model.name == given["distillation"].model.name == network
     assert given["pruning"].pruning.method == "weights"
     for group in GROUPS:

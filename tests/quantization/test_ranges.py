@@ -282,3 +282,34 @@ def test_the_method_is_told_apart_by_its_name():
     ):
         with pytest.raises(ValidationError):
             adapter.validate_python(wrong)
+
+
+@pytest.mark.parametrize("shape", ["tails", "mostly_above"])
+def test_a_symmetric_grid_gets_the_range_that_has_its_least_error(shape):
+    generator = torch.Generator().manual_seed(4)
+    x = torch.randn(20_000, generator=generator).double()
+    x = x.pow(3) if shape == "tails" else torch.nn.functional.gelu(2 * x)
+    collector = RangeCollector()
+    collector.update(x)
+
+    def error(low: float, high: float) -> float:
+        scale = max(-low / 128, high / 127)
+        return (x.div(scale).round().clamp(-128, 127) * scale - x).square().sum().item()
+
+    low, high = collector.range(Mse(), symmetric=True)
+    assert x.min() - 1e-3 <= low < 0 < high <= x.max() + 1e-3
+    largest = x.abs().max().item()
+    limits = [largest * share / 400 for share in range(1, 401)]
+    least = min(error(max(-limit, x.min().item()), min(limit, x.max().item())) for limit in limits)
+    assert error(low, high) <= 1.05 * least
+    assert error(low, high) < error(*collector.range(Mse()))
+
+
+def test_other_methods_and_ranges_above_zero_are_those_of_an_affine_grid():
+    collector = RangeCollector()
+    collector.update(torch.randn(500, generator=torch.Generator().manual_seed(5)))
+    for method in (MinMax(), Percentile(share=0.99), Entropy()):
+        assert collector.range(method, symmetric=True) == collector.range(method)
+    positive = RangeCollector()
+    positive.update(torch.rand(500, generator=torch.Generator().manual_seed(6)))
+    assert positive.range(Mse(), symmetric=True) == positive.range(Mse())

@@ -77,6 +77,14 @@ def test_symmetric_activations_have_zero_at_an_end_or_in_the_middle_and_images_a
     assert zero_points[True].isdisjoint({0, 128})
 
 
+def test_images_that_a_dropout_reads_are_bytes_too():
+    module = nn.Sequential(nn.Dropout(0.1), nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(144, 3))
+    graph_module = quantized(module, (1, 8, 8), QatSettings(activation_grid="symmetric"))
+    (images,) = (node for node in graph_module.graph.nodes if node.op == "placeholder")
+    zero_points = {user.args[2] for user in images.users}
+    assert zero_points.isdisjoint({0, 128})
+
+
 def test_weights_are_signed_a_channel_and_activations_unsigned_a_tensor():
     module = build_model(ModelSettings(name="resnet8").spec((1, 8, 8), 10))
     graph_module = quantized(module, (1, 8, 8))

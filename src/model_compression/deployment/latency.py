@@ -1,8 +1,8 @@
 """How long an inference takes, measured so that files and runtimes can be compared.
 
 Knows files, what loads them, and a clock. They take turns, so a machine that gets busy or warm
-slows all of them down, not the last; and every round has another order, so none of them always
-finds the caches as the same other one has left them.
+slows all of them down, not the last; and every round has an order of its own, so none of them
+always finds the caches as the same other one has left them.
 """
 
 import random
@@ -77,7 +77,7 @@ def measure_runtimes(
 ) -> pd.DataFrame:
     """Times every file in every runtime at every batch size, interleaved.
 
-    The runtimes of a file follow each other, so that they are paired by repeat as the files are.
+    Every file has a turn in each runtime in every round, so all of them are paired by repeat.
 
     Args:
         models: The deployables by stage.
@@ -139,7 +139,8 @@ def time_by_turns(
     """Times calls on one and the same batch, interleaved.
 
     A turn begins with a call that is not timed: the first one pays for what the turn before it has
-    pushed out of the caches. The rounds' orders are drawn, the same ones every time.
+    pushed out of the caches. Where one call is as long as a turn, that doubles the time it takes.
+    The rounds' orders are drawn, the same ones every time.
 
     Args:
         runs: What is timed, by whatever names it.

@@ -62,35 +62,38 @@ def _sign_bytes(graph: ir.Graph, quantize: ir.Node) -> bool:
 
 
 def _pad_images(graph: ir.Graph, convolution: ir.Node) -> bool:
-    if convolution.op_type != "Conv" or "auto_pad" in convolution.attributes:
+    if convolution.op_type != "Conv" or _pads_by_itself(convolution):
         return False
     images, weight, bias = (
         dequantized_from(input_of(convolution, index)) for index in range(_CONV_INPUTS)
     )
-    if images is None or weight is None or bias is None:
+    if images is None or images.inputs[0] is not graph.inputs[0] or weight is None or bias is None:
         return False
-    if images.inputs[0] is not graph.inputs[0] or len(images.outputs[0].uses()) > 1:
-        return False
-    zero_point = constant_of(input_of(images, 2))
+    zero_point = _zero_point(images)
     weights, biases = constant_of(weight.inputs[0]), constant_of(bias.inputs[0])
-    if zero_point is None or zero_point.size > 1 or not np.any(zero_point):
+    moves = zero_point.size == 1 and np.any(zero_point) and len(images.outputs[0].uses()) == 1
+    if not moves or weights is None or biases is None:
         return False
-    if weights is None or biases is None or np.any(_zero_point(weight)):
+    if any(np.any(_zero_point(node)) for node in (weight, bias)):
         return False
     pads = convolution.attributes.get("pads")
-    if pads is not None:
+    if pads is not None and any(pads.as_ints()):
         _pad(graph, images, np.array(pads.as_ints(), np.int64), zero_point)
         convolution.attributes["pads"] = ir.AttrInt64s("pads", [0] * len(pads.as_ints()))
     taken = int(zero_point.reshape(())) * weights.reshape(len(weights), -1).sum(1, dtype=np.int64)
-    moved = ir.node(
-        "DequantizeLinear",
-        [add_constant(graph, (biases - taken).astype(np.int32), "bias"), bias.inputs[1]],
-        attributes={"axis": 0},
+    integers = add_constant(graph, (biases - taken).astype(np.int32), "bias")
+    moved = ir.Node(
+        "", "DequantizeLinear", [integers, bias.inputs[1]], list(bias.attributes.values())
     )
     graph.insert_before(convolution, moved)
     convolution.replace_input_with(2, moved.outputs[0])
     images.replace_input_with(2, add_constant(graph, np.zeros_like(zero_point), "zero_point"))
     return True
+
+
+def _pads_by_itself(convolution: ir.Node) -> bool:
+    how = convolution.attributes.get("auto_pad")
+    return how is not None and how.as_string() != "NOTSET"
 
 
 def _zero_point(dequantize: ir.Node) -> NDArray[Any]:

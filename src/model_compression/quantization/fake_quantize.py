@@ -130,12 +130,12 @@ class ActivationFakeQuantize(SwitchedFakeQuantize):
         """As ``_RoundToGrid`` with ``_scale_and_zero_point``."""
         low, high = self.low.double().clamp_max(0), self.high.double().clamp_min(0)
         scale = (high - low) / (self.quant_max - self.quant_min)
-        if self._is_symmetric:
+        if self.is_symmetric:
             even = torch.maximum(-low / self._below, high / self._above)
             scale = torch.where(low < 0, even, scale)
         scale = scale.clamp_min(SMALLEST_SCALE).float().double()
         zero_point = self.quant_min - (low / scale).round()
-        if self._is_symmetric:
+        if self.is_symmetric:
             zero_point = torch.where(low < 0, self.quant_min + self._below, zero_point)
         zero_point = zero_point.clamp(self.quant_min, self.quant_max)
         return _RoundToGridThere.apply(  # type: ignore[no-any-return, no-untyped-call]
@@ -144,7 +144,7 @@ class ActivationFakeQuantize(SwitchedFakeQuantize):
 
     def _scale_and_zero_point(self) -> tuple[float, int]:
         low, high = min(self.low.item(), 0.0), max(self.high.item(), 0.0)
-        in_the_middle = self._is_symmetric and low < 0
+        in_the_middle = self.is_symmetric and low < 0
         if in_the_middle:
             scale = max(-low / self._below, high / self._above)
         else:
@@ -157,7 +157,8 @@ class ActivationFakeQuantize(SwitchedFakeQuantize):
         return scale, min(max(zero_point, self.quant_min), self.quant_max)
 
     @property
-    def _is_symmetric(self) -> bool:
+    def is_symmetric(self) -> bool:
+        """Whether a range that reaches below 0 has its zero point in the middle."""
         return self.qscheme == torch.per_tensor_symmetric
 
     @property

@@ -200,7 +200,7 @@ def calibrate(
         raise ValueError("Calibration needs at least one batch of images; it was given none.")
     if method is not None:
         for quantizer, collector in collectors.items():
-            quantizer.set_range(*collector.range(method))
+            quantizer.set_range(*collector.range(method, symmetric=quantizer.is_symmetric))
 
 
 def convert(model: QatModel) -> GraphModule:

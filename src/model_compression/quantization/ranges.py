@@ -185,7 +185,9 @@ class RangeCollector:
         self.counts[BINS] -= zeros
         self.zeros += zeros
 
-    def range(self, method: RangeMethod, bits: int = 8) -> tuple[float, float]:
+    def range(
+        self, method: RangeMethod, bits: int = 8, symmetric: bool = False
+    ) -> tuple[float, float]:
         """The range, (low, high), around zero, as ``affine_limits`` chooses it of all values.
 
         Percentiles are known to a bin's width, which is less than 1/2048 of the largest |x|.
@@ -194,6 +196,8 @@ class RangeCollector:
             method: How it is chosen.
             bits: 2 to 16 of an affine grid; 2 to 10 for the mean squared error, because a histogram
                 doesn't show what happens within its bins. Min–max and percentile don't look at it.
+            symmetric: Whether the grid has its zero point in the middle if the range reaches below
+                zero; of these methods, the mean squared error alone depends on it.
 
         Raises:
             ValueError: If no values were seen, or ``bits`` is out of range.
@@ -219,6 +223,8 @@ class RangeCollector:
                 used = self.counts.nonzero().flatten()
                 if used.numel() == 0:
                     return low, high
+                if symmetric and low < 0:
+                    return _mse_middle(self._centres(used), self.counts[used], bits, method)
                 ends = (torch.tensor([low]).double(), torch.tensor([high]).double())
                 chosen = _mse_ranges(
                     self._centres(used)[None], self.counts[used].double()[None], ends, bits, method
@@ -324,6 +330,25 @@ def _mse_ranges(
             low, high = torch.where(better, new_low, low), torch.where(better, new_high, high)
             least = torch.minimum(new, least)
     return low, high
+
+
+def _mse_middle(values: Tensor, counts: Tensor, bits: int, method: Mse) -> tuple[float, float]:
+    """The range with the least squared error on a grid whose zero point is in the middle.
+
+    Both ends are clipped at the same distance from 0, if they reach so far.
+    """
+    low, high = values.min().clamp(max=0.0).item(), values.max().clamp(min=0.0).item()
+    below, above = 2 ** (bits - 1), 2 ** (bits - 1) - 1
+    best, least = (low, high), math.inf
+    for candidate in range(method.candidates, 0, -1):
+        limit = max(-low, high) * candidate / method.candidates
+        clipped = max(low, -limit), min(high, limit)
+        scale = max(-clipped[0] / below, clipped[1] / above)
+        rounded = values.div(scale).round_().clamp_(-below, above).mul_(scale)
+        error = ((rounded - values).square() * counts).sum().item()
+        if error < least:
+            best, least = clipped, error
+    return best
 
 
 def _entropy_thresholds(rows: Tensor, bits: int) -> Tensor:

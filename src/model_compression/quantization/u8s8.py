@@ -224,15 +224,16 @@ class U8S8Quantizer(Quantizer):  # type: ignore[misc]
 
         In training a dropout scales the values, which would widen the range for nothing.
         """
-        if source.op == "placeholder":
-            return {source: self.images}
         if source.target not in DROPOUTS:
-            return {source: self.activation}
+            return {source: self._specification(source)}
         before = source.args[0]
         assert isinstance(before, Node)
         if not _has_quantized_output(before):
-            _annotate(source, {before: self.activation}, output=None)
+            _annotate(source, {before: self._specification(before)}, output=None)
         return {}
+
+    def _specification(self, source: Node) -> QuantizationSpec:
+        return self.images if source.op == "placeholder" else self.activation
 
 
 def _unsigned_bytes(

@@ -30,11 +30,11 @@ def timing_section(latency: pd.DataFrame, stages: Sequence[str]) -> Section:
     return Section(
         "latency",
         "How long they take",
-        "The files took turns (A B C D, A B C D), so that a machine that gets busy slows all of "
-        "them down. A point is a turn, the mean of the inferences that fit into some 5 ms or of "
-        "one that takes longer, and is drawn against its own stage's median, which is named at the "
-        "left. Boxes go from quartile to quartile; whiskers end at the furthest turns within 1.5 "
-        "box widths.",
+        "The files took turns, in an order of its own each round and after a call that is not "
+        "counted, so that a machine that gets busy slows all of them down. A point is a turn, "
+        "the mean of the inferences that fit into some 5 ms or of one that takes longer, and is "
+        "drawn against its own stage's median, which is named at the left. Boxes go from "
+        "quartile to quartile; whiskers end at the furthest turns within 1.5 box widths.",
         (
             Gallery(
                 tuple(
