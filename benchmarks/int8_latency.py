@@ -288,7 +288,7 @@ def measure(runs: dict[str, Run], turns: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["batch_size", "way", "turn", "latency_ms"])
 
 
-def markdown(name: str, ways: Iterable[str], times: pd.DataFrame) -> str:
+def markdown(name: str, order: Iterable[str], times: pd.DataFrame) -> str:
     """The table as it is in the documentation."""
     lines = [
         f"| {name} | batch | median ms | against the runtime's fp32 | against int8 |",
@@ -296,7 +296,7 @@ def markdown(name: str, ways: Iterable[str], times: pd.DataFrame) -> str:
     ]
     for batch_size, group in times.groupby("batch_size"):
         turns = group.pivot(index="turn", columns="way", values="latency_ms")
-        for way in ways:
+        for way in order:
             own = turns[way]
             against = own / turns[FLOAT_OF[way]] if way in FLOAT_OF else None
             ratio = "" if against is None else f"{against.median():.2f}"

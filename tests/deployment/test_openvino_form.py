@@ -10,18 +10,11 @@ from model_compression.images import Normalization
 from model_compression.models import ModelSettings, build_model
 from model_compression.quantization import QatSettings, calibrate, convert, prepare_qat
 
-SHAPE = (1, 12, 12)
-
 
 def int8(module, images, normalization, grid):
-    settings = QatSettings(activation_grid=grid)
-    prepared = prepare_qat(module, module_shape(module), settings)
+    prepared = prepare_qat(module, images.shape[1:], QatSettings(activation_grid=grid))
     calibrate(prepared, [normalization.apply(torch.from_numpy(images))])
     return convert(prepared)
-
-
-def module_shape(module):
-    return next(iter(module.parameters())).shape[1], 12, 12
 
 
 def zero_points(model):

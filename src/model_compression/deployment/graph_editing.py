@@ -100,7 +100,8 @@ def stored_behind(value: ir.Value | None) -> ir.Value | None:
 
 def add_constant(graph: ir.Graph, array: NDArray[np.generic], hint: str) -> ir.Value:
     """Registers ``array`` as an initialiser under a free name that begins with ``hint``."""
-    tensor = ir.tensor(np.asarray(array, order="C"))  # which, unlike others, keeps a scalar one
+    # NumPy's ascontiguousarray would make a vector of a scalar.
+    tensor = ir.tensor(np.asarray(array, order="C"))
     name = unused_name(hint, graph.initializers)
     value = ir.Value(
         name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor

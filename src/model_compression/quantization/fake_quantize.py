@@ -129,14 +129,12 @@ class ActivationFakeQuantize(SwitchedFakeQuantize):
     def _round_there(self, x: Tensor) -> Tensor:
         """As ``_RoundToGrid`` with ``_scale_and_zero_point``."""
         low, high = self.low.double().clamp_max(0), self.high.double().clamp_min(0)
-        scale = (high - low) / (self.quant_max - self.quant_min)
         if self.is_symmetric:
-            even = torch.maximum(-low / self._below, high / self._above)
-            scale = torch.where(low < 0, even, scale)
-        scale = scale.clamp_min(SMALLEST_SCALE).float().double()
+            reach = torch.maximum(-low, high * self._more_below) * (low < 0)
+            low, high = torch.minimum(low, -reach), torch.maximum(high, reach / self._more_below)
+        levels = self.quant_max - self.quant_min
+        scale = ((high - low) / levels).clamp_min(SMALLEST_SCALE).float().double()
         zero_point = self.quant_min - (low / scale).round()
-        if self.is_symmetric:
-            zero_point = torch.where(low < 0, self.quant_min + self._below, zero_point)
         zero_point = zero_point.clamp(self.quant_min, self.quant_max)
         return _RoundToGridThere.apply(  # type: ignore[no-any-return, no-untyped-call]
             x, scale, self.quant_min - zero_point, self.quant_max - zero_point
@@ -144,15 +142,12 @@ class ActivationFakeQuantize(SwitchedFakeQuantize):
 
     def _scale_and_zero_point(self) -> tuple[float, int]:
         low, high = min(self.low.item(), 0.0), max(self.high.item(), 0.0)
-        in_the_middle = self.is_symmetric and low < 0
-        if in_the_middle:
-            scale = max(-low / self._below, high / self._above)
-        else:
-            scale = (high - low) / (self.quant_max - self.quant_min)
+        if self.is_symmetric and low < 0:
+            reach = max(-low, high * self._more_below)
+            low, high = -reach, max(high, reach / self._more_below)
+        levels = self.quant_max - self.quant_min
         # Through float32 and back, because that is the precision in which a file keeps the scale.
-        scale = torch.tensor(max(scale, SMALLEST_SCALE)).item()
-        if in_the_middle:
-            return scale, self.quant_min + self._below
+        scale = torch.tensor(max((high - low) / levels, SMALLEST_SCALE)).item()
         zero_point = self.quant_min - round(low / scale)
         return scale, min(max(zero_point, self.quant_min), self.quant_max)
 
@@ -162,14 +157,10 @@ class ActivationFakeQuantize(SwitchedFakeQuantize):
         return self.qscheme == torch.per_tensor_symmetric
 
     @property
-    def _below(self) -> int:
-        """Steps below a zero point in the middle."""
-        return (self.quant_max - self.quant_min + 1) // 2
-
-    @property
-    def _above(self) -> int:
-        """Steps above it."""
-        return self.quant_max - self.quant_min - self._below
+    def _more_below(self) -> float:
+        """Steps below a zero point in the middle, for each step above it: 128 for 127."""
+        levels = self.quant_max - self.quant_min
+        return (levels + 1) / (levels - 1)
 
 
 class _RoundToGrid(torch.autograd.Function):

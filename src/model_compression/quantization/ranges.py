@@ -102,7 +102,7 @@ def symmetric_limits(x: Tensor, bits: int, method: RangeMethod, axis: int | None
         case Percentile():
             limits = _quantile(rows.abs(), method.share)
         case Mse():
-            limits = _mse_limits(rows, largest, bits, method.candidates)
+            limits = _mse_limits(rows, torch.ones_like(rows), largest, bits, method)
         case Entropy():
             limits = torch.minimum(_entropy_thresholds(rows, bits), largest)
     return limits[0] if axis is None else limits
@@ -223,12 +223,14 @@ class RangeCollector:
                 used = self.counts.nonzero().flatten()
                 if used.numel() == 0:
                     return low, high
-                if symmetric and low < 0:
-                    return _mse_middle(self._centres(used), self.counts[used], bits, method)
+                values, counts = self._centres(used)[None], self.counts[used].double()[None]
                 ends = (torch.tensor([low]).double(), torch.tensor([high]).double())
-                chosen = _mse_ranges(
-                    self._centres(used)[None], self.counts[used].double()[None], ends, bits, method
-                )
+                if symmetric and low < 0:
+                    limit = _mse_limits(
+                        values, counts, torch.maximum(-ends[0], ends[1]), bits, method
+                    )
+                    return max(low, -limit.item()), min(high, limit.item())
+                chosen = _mse_ranges(values, counts, ends, bits, method)
                 return chosen[0].item(), chosen[1].item()
             case Entropy():
                 threshold = self.threshold(bits)
@@ -292,14 +294,14 @@ def _quantile(rows: Tensor, share: float) -> Tensor:
     return below.lerp(above, position - math.floor(position))
 
 
-def _mse_limits(rows: Tensor, largest: Tensor, bits: int, candidates: int) -> Tensor:
+def _mse_limits(rows: Tensor, counts: Tensor, largest: Tensor, bits: int, method: Mse) -> Tensor:
     """Each row's limit, (C,), with the least squared error; the widest of equals."""
     best = largest
     least = torch.full_like(largest, math.inf, dtype=torch.float64)
-    for candidate in range(candidates, 0, -1):
-        limits = largest * (candidate / candidates)
+    for candidate in range(method.candidates, 0, -1):
+        limits = largest * (candidate / method.candidates)
         rounded = fake_quantize(rows, symmetric_grid(rows, bits, 0, limits))
-        error = (rounded.double() - rows).square().sum(1)
+        error = ((rounded.double() - rows).square() * counts).sum(1)
         best = torch.where(error < least, limits, best)
         least = torch.minimum(error, least)
     return best
@@ -330,25 +332,6 @@ def _mse_ranges(
             low, high = torch.where(better, new_low, low), torch.where(better, new_high, high)
             least = torch.minimum(new, least)
     return low, high
-
-
-def _mse_middle(values: Tensor, counts: Tensor, bits: int, method: Mse) -> tuple[float, float]:
-    """The range with the least squared error on a grid whose zero point is in the middle.
-
-    Both ends are clipped at the same distance from 0, if they reach so far.
-    """
-    low, high = values.min().clamp(max=0.0).item(), values.max().clamp(min=0.0).item()
-    below, above = 2 ** (bits - 1), 2 ** (bits - 1) - 1
-    best, least = (low, high), math.inf
-    for candidate in range(method.candidates, 0, -1):
-        limit = max(-low, high) * candidate / method.candidates
-        clipped = max(low, -limit), min(high, limit)
-        scale = max(-clipped[0] / below, clipped[1] / above)
-        rounded = values.div(scale).round_().clamp_(-below, above).mul_(scale)
-        error = ((rounded - values).square() * counts).sum().item()
-        if error < least:
-            best, least = clipped, error
-    return best
 
 
 def _entropy_thresholds(rows: Tensor, bits: int) -> Tensor:
