@@ -16,9 +16,11 @@ part of that node's time.
 
     python benchmarks/whole_run.py
     python benchmarks/whole_run.py --env=smoke
+    python benchmarks/whole_run.py --folder=/tmp/whole # which stays, with all that the run made
 """
 
 import argparse
+import contextlib
 import os
 import shutil
 import tempfile
@@ -154,16 +156,22 @@ def main() -> None:
     parser.add_argument("--env", help="of conf/: smoke for a trial; the full run if left out")
     parser.add_argument("--pipeline", default="compress")
     parser.add_argument("--table", type=Path)
+    parser.add_argument("--folder", type=Path, help="for the copy, to be made; left out: temporary")
     given = parser.parse_args()
     table = given.table and given.table.resolve()
     # Not a server that the user's own runs are kept on.
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     began = psutil.Process().create_time()
     clock = time.time() - time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
-        copy_project(Path(folder))
+    with contextlib.ExitStack() as stack:
+        if given.folder is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        else:
+            folder = given.folder.resolve()
+            folder.mkdir(parents=True)
+        copy_project(folder)
         try:
-            watch = run(Path(folder), given.env, given.pipeline)
+            watch = run(folder, given.env, given.pipeline)
         finally:
             os.chdir(PROJECT)
     assert watch.first_node is not None
