@@ -8,6 +8,7 @@ from torch import nn
 
 from model_compression.fingerprint import fingerprint
 from model_compression.images import AugmentationParameters, supply
+from model_compression.machine import processor
 from model_compression.models import Checkpoint, ModelSpec, build_model, build_with_weights
 from model_compression.training import (
     CrossEntropy,
@@ -23,6 +24,7 @@ from model_compression.training import (
 )
 from model_compression.training.execution import Execution
 from model_compression.training.progress import TrainingProgress
+from model_compression.training.tuning import Choices
 
 SPEC = ModelSpec(name="resnet8", options={"width": 4}, input_shape=(1, 12, 12), classes=3)
 
@@ -423,7 +425,7 @@ def test_a_resumed_training_computes_its_steps_as_before(
     monkeypatch.setenv("MODEL_COMPRESSION_CACHE", str(tmp_path))
     monkeypatch.setattr(tuning, "WORTH_STEPS", 1)
     found = Execution("float32", channels_last=False, compiled=False, threads=1)
-    monkeypatch.setattr(tuning, "_search", lambda *_: found)
+    monkeypatch.setattr(tuning, "_search", lambda *_: tuning.Finding(found, 0.01))
     with caplog.at_level(logging.INFO):
         states = list(fit(prepare, start, tiny_images, tiny_images, settings()))
     assert states[-1].execution == found
@@ -432,7 +434,7 @@ def test_a_resumed_training_computes_its_steps_as_before(
     write_training_state(states[0], tmp_path / "state.safetensors")
     stored = read_training_state(tmp_path / "state.safetensors")
     another = replace(found, channels_last=True)
-    monkeypatch.setattr(tuning, "_search", lambda *_: another)
+    monkeypatch.setattr(tuning, "_search", lambda *_: tuning.Finding(another, 0.01))
     (tmp_path / "executions.json").unlink()
     resumed = list(fit(prepare, start, tiny_images, tiny_images, settings(), stored))[-1]
     assert resumed.execution == found
@@ -441,6 +443,19 @@ def test_a_resumed_training_computes_its_steps_as_before(
     assert list(fit(prepare, start, tiny_images, tiny_images, fixed, stored))[-1].execution == (
         another
     )
+
+
+def test_a_training_that_goes_on_elsewhere_is_computed_as_is_fastest_there(
+    start, tiny_images, monkeypatch, caplog
+):
+    states = fit(prepare, start, tiny_images, tiny_images, settings())
+    there = Execution("float32", channels_last=False, compiled=False, threads=16)
+    moved = replace(next(states), execution=there, machine="NVIDIA H200, 2 processes")
+    with caplog.at_level(logging.INFO):
+        on = list(fit(prepare, start, tiny_images, tiny_images, settings(), moved))[-1]
+    assert on.execution == Choices("float32").usual(torch.device("cpu"))
+    assert on.machine == f"{processor()}, 1 process"
+    assert "trained by NVIDIA H200, 2 processes until now" in caplog.text
 
 
 def test_a_compiled_training_is_the_same_up_to_rounding(start, tiny_images):

@@ -1,7 +1,7 @@
 import copy
 import json
 import logging
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -10,7 +10,14 @@ from torch import nn
 from model_compression.models import ModelSpec, build_model
 from model_compression.training import tuning
 from model_compression.training.execution import Execution
-from model_compression.training.tuning import CACHE_VARIABLE, Choices, Memory, Sample, tune
+from model_compression.training.tuning import (
+    CACHE_VARIABLE,
+    Choices,
+    Finding,
+    Memory,
+    Sample,
+    tune,
+)
 
 CPU = torch.device("cpu")
 USUAL = Execution("float32", channels_last=True, compiled=False, threads=4)
@@ -132,19 +139,39 @@ def test_compiling_is_tried_where_a_training_is_long(sample, paces, steps, expec
     assert any(way.compiled for way in asked) is expected
 
 
-def test_compiling_must_pay_for_itself(sample, paces, monkeypatch):
-    _, _ = paces
+@pytest.fixture
+def slow_compiler(paces, monkeypatch) -> list[Execution]:
+    """Compiling takes 5000 s and saves 0.5 s a step; what was timed."""
     plain = Sample.step
+    _, asked = paces
 
     def step(self: Sample, way: Execution):
-        if not way.compiled:
-            return plain(self, way)
-        first = iter([5000.0])
-        return lambda: next(first, 1.0)
+        timed = plain(self, way)
+        first = iter([5000.0] if way.compiled else [])
+        return lambda: next(first, 1.0 if way.compiled else timed())
 
     monkeypatch.setattr(Sample, "step", step)
+    return asked
+
+
+def test_compiling_must_pay_for_itself(sample, slow_compiler, folder):
     assert not tune(sample, Choices("float32"), MANY - 1).compiled
-    assert tune(sample, Choices("float32", compile="auto"), 2 * MANY, compilable=True) == USUAL
+    (folder / "executions.json").unlink()
+    assert tune(sample, Choices("float32"), MANY + 1).compiled
+
+
+def test_a_short_training_does_not_decide_for_a_long_one_nor_the_other_way_round(
+    sample, slow_compiler
+):
+    choices = Choices("float32")
+    assert tune(sample, choices, tuning.WORTH_STEPS) == USUAL
+    assert not any(way.compiled for way in slow_compiler)  # 1,000 steps of 1.5 s are too few
+    assert tune(sample, choices, 2 * MANY) == replace(USUAL, compiled=True)
+    timed = len(slow_compiler)
+    assert tune(sample, choices, tuning.WORTH_STEPS) == USUAL
+    assert tune(sample, choices, MANY - 1) == USUAL
+    assert tune(sample, choices, 2 * MANY).compiled
+    assert len(slow_compiler) == timed
 
 
 def test_a_network_that_is_looked_into_is_not_compiled(sample, paces):
@@ -166,23 +193,40 @@ def test_what_was_found_is_remembered_for_this_network_and_batch(sample, paces, 
         assert tune(sample, Choices("float32"), MANY) == found
     assert len(asked) == timed
     assert "fastest way before" in caplog.text
+    strided = copy.deepcopy(sample)
+    strided.model.stem.stride = (2, 2)  # of the very same names and shapes
+    assert tune(strided, Choices("float32"), MANY) == USUAL
     larger = replace(sample, images=torch.randn(5, 1, 12, 12), labels=torch.tensor([0] * 5))
     assert tune(larger, Choices("float32"), MANY) == USUAL
 
 
-def test_a_damaged_memory_is_passed_over_and_written_anew(tmp_path):
+FOUND = Finding(USUAL, seconds=0.2, compiled_seconds=0.1, start_seconds=30.0)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        '{"key": {"execution": {"speed": 3}}}',
+        '{"key": {"execution": {"precision": "float32", "channels_last": true, "compiled": false, '
+        '"threads": 1}}}',
+        json.dumps({"key": asdict(FOUND) | {"execution": asdict(USUAL) | {"precision": "int8"}}}),
+    ],
+)
+def test_a_damaged_memory_is_passed_over_and_written_anew(tmp_path, content):
     memory = Memory(tmp_path / "executions.json")
-    for content in ("{", "[]", '{"key": {"execution": {"speed": 3}}}'):
-        memory.path.write_text(content)
-        assert memory.find("key") is None
-    memory.keep("key", USUAL)
-    assert memory.find("key") == USUAL
+    memory.path.write_text(content)
+    assert memory.find("key") is None
+    memory.keep("key", FOUND)
+    assert memory.find("key") == FOUND
+    assert memory.find("another") is None
 
 
 def test_a_memory_that_cannot_be_written_costs_no_training(tmp_path, caplog):
     (tmp_path / "file").touch()
     memory = Memory(tmp_path / "file" / "executions.json")
-    memory.keep("key", USUAL)
+    memory.keep("key", FOUND)
     assert "can't be written" in caplog.text
 
 

@@ -31,7 +31,7 @@ from model_compression.training.readings import read_later
 from model_compression.training.schedules import learning_rate_factor
 from model_compression.training.settings import TrainingSettings
 from model_compression.training.state import History, TrainingState
-from model_compression.training.tuning import Sample, tune
+from model_compression.training.tuning import Sample, name_of, tune
 from model_compression.training.whole_batch import whole_batch_statistics
 
 logger = logging.getLogger(__name__)
@@ -185,6 +185,8 @@ class _Fit:
             share=(self.team.rank, self.team.size),
             resident_share=settings.resident_share,
         )
+        processes = f"{self.team.size} process" + ("es" if self.team.size > 1 else "")
+        self.machine = f"{name_of(self.device)}, {processes}"
         self.execution = self._choose_execution(trainee, resume)
         self.batches.memory_format = self.execution.memory_format
         self.validation = Batches(
@@ -206,9 +208,6 @@ class _Fit:
     def _choose_execution(self, trainee: Trainee, resume: TrainingState | None) -> Execution:
         """As it was before the training was cut off, or as it is fixed, or what is fastest here."""
         choices = self.settings.choices
-        before = None if resume is None else resume.execution
-        if before is not None and choices.allow(before):
-            return before
         compilable = trainee.objective.reads_logits_alone and self.team.size == 1
         if choices.compile is True and not (compilable and can_be_compiled(trainee.model)):
             raise ValueError(
@@ -217,14 +216,31 @@ class _Fit:
                 f"({type(trainee.objective).__name__} was asked for), and it is no graph captured "
                 "for quantization: set compile to auto or false"
             )
-        batch = next(self.batches.epoch(0))
-        model = trainee.model.to(self.device)
-        steps = self.settings.epochs * len(self.batches)
-        return self.team.of_leader(
-            lambda: tune(
-                Sample(model, batch.images, batch.labels), choices, steps, compilable=compilable
-            )
+
+        def choose() -> Execution:
+            before = None if resume is None else self._as_before(resume)
+            if before is not None and choices.allow(before):
+                return before
+            batch = next(self.batches.epoch(0))
+            model = trainee.model.to(self.device)
+            steps = self.settings.epochs * len(self.batches)
+            sample = Sample(model, batch.images, batch.labels)
+            return tune(sample, choices, steps, compilable=compilable)
+
+        return self.team.of_leader(choose)
+
+    def _as_before(self, resume: TrainingState) -> Execution | None:
+        """How a training that goes on was computed, if by this machine and so many processes."""
+        if resume.machine in ("", self.machine):  # before it was noted, it had none
+            return resume.execution
+        logger.info(
+            "%s: it was trained by %s until now and goes on here, by %s: how its steps are "
+            "computed is chosen anew",
+            self.start.stage,
+            resume.machine,
+            self.machine,
         )
+        return None
 
     def _as_it_is(self) -> AbstractContextManager[object]:
         """Within it, a compiled network runs uncompiled: in few batches, or to be looked into."""
@@ -359,6 +375,7 @@ class _Fit:
             optimizer=optimizer_state(self.optimizer),
             history=self.history,
             execution=self.execution,
+            machine=self.machine,
         )
 
     def _is_best(self, loss: float, epoch: int) -> bool:

@@ -45,6 +45,8 @@ class TrainingState:
     history: History
     execution: Execution | None = None
     """How its steps were computed; to be bit-identical, the next ones are computed likewise."""
+    machine: str = ""
+    """What computed them, and in how many processes: elsewhere the way is chosen anew."""
 
     @property
     def fingerprint(self) -> str:
@@ -74,6 +76,7 @@ def write_training_state(state: TrainingState, path: Path) -> None:
         "finished": state.finished,
         "history": state.history,
         "execution": None if state.execution is None else asdict(state.execution),
+        "machine": state.machine,
         "optimizer_groups": state.optimizer["param_groups"],
         "best": state.best.header(),
     }
@@ -108,6 +111,7 @@ def read_training_state(path: Path) -> TrainingState:
         history=header["history"],
         # States of before this was chosen have none.
         execution=Execution(**found) if (found := header.get("execution")) else None,
+        machine=header.get("machine", ""),
     )
 
 

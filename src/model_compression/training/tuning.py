@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from platformdirs import user_cache_path
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -91,6 +92,7 @@ class Sample:
     images: Tensor
     """(N, C, H, W), float32, on the device."""
     labels: Tensor
+    """(N,), int64, the images' classes."""
 
     def step(self, way: Execution) -> Callable[[], float]:
         """A function that computes one step in this way and gives its seconds.
@@ -117,11 +119,35 @@ class Sample:
         return timed
 
 
+@dataclass(frozen=True)
+class Finding:
+    """What was measured of one kind of step on one machine."""
+
+    execution: Execution
+    """The fastest way that was tried, compiling aside where that is to be chosen."""
+    seconds: float
+    """Of a step in that way."""
+    compiled_seconds: float | None = None
+    """Of a step in that way, compiled; None: it was not tried."""
+    start_seconds: float = 0.0
+    """How long compiling took."""
+
+    def best_for(self, steps: int) -> Execution:
+        """The way that is fastest for so many steps: compiled, if that pays for its own start."""
+        if self.compiled_seconds is None or self.compiled_seconds >= MARGIN * self.seconds:
+            return self.execution
+        saved = (self.seconds - self.compiled_seconds) * steps
+        return (
+            replace(self.execution, compiled=True) if saved > self.start_seconds else self.execution
+        )
+
+
 def tune(sample: Sample, choices: Choices, steps: int, *, compilable: bool = True) -> Execution:
     """The way that is fastest here for ``steps`` steps like the sample's.
 
     Precision, layout in memory, threads and compiling are tried one after the other, each against
-    the best so far. What was found is kept for this machine, network and kind of batch.
+    the best so far. What was measured is kept for this machine, network and kind of batch; what
+    follows from it for so many steps is decided each time.
 
     Args:
         sample: What to time.
@@ -136,56 +162,69 @@ def tune(sample: Sample, choices: Choices, steps: int, *, compilable: bool = Tru
     memory = Memory(cache_folder() / "executions.json")
     key = _key(sample, choices, compilable)
     known = memory.find(key)
-    if known is not None:
-        logger.info("steps are computed in %s, which was the fastest way before", known)
-        return known
+    found, seen = known, dict[Execution, float]()
+    started = time.perf_counter()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        found = _search(sample, choices, usual, steps, compilable)
+        if found is None:
+            found = _search(sample, choices, usual, seen)
+        if (
+            choices.compile == "auto"
+            and compilable
+            and found.compiled_seconds is None
+            and steps * found.seconds > WORTH_COMPILING_SECONDS
+            and can_be_compiled(sample.model)
+        ):
+            found = _compile(sample, found, seen)
+    best = found.best_for(steps)
+    if found is known:
+        logger.info("steps are computed in %s, which was the fastest way before", best)
+        return best
     memory.keep(key, found)
-    return found
+    logger.info(
+        "steps are computed in %s: the fastest of %s; looking took %.1f s. To have it everywhere, "
+        "set training to %s",
+        best,
+        "; ".join(f"{way} {1000 * seconds:.3g} ms" for way, seconds in seen.items()),
+        time.perf_counter() - started,
+        json.dumps(best.as_settings()),
+    )
+    return best
 
 
 def _search(
-    sample: Sample, choices: Choices, usual: Execution, steps: int, compilable: bool
-) -> Execution:
-    started = time.perf_counter()
-    race = _Race(sample, usual)
-    device = sample.images.device
+    sample: Sample, choices: Choices, usual: Execution, seen: dict[Execution, float]
+) -> Finding:
+    """The fastest of all that need no start of their own; what each took goes into ``seen``."""
+    race = _Race(sample, usual, seen)
     if choices.precision == "auto" and usual.precision == "bfloat16":
         race.against(replace(race.best, precision="float32"))
     if choices.channels_last == "auto":
         race.against(replace(race.best, channels_last=not usual.channels_last))
-    if choices.threads == "auto" and device.type == "cpu":
+    if choices.threads == "auto" and sample.images.device.type == "cpu":
         while race.best.threads > 1:
             if not race.against(replace(race.best, threads=race.best.threads // 2)):
                 break
-    if (
-        choices.compile == "auto"
-        and compilable
-        and steps * race.seconds > WORTH_COMPILING_SECONDS
-        and can_be_compiled(sample.model)
-    ):
-        race.against(replace(race.best, compiled=True), steps)
-    logger.info(
-        "steps are computed in %s: the fastest of %s; looking took %.1f s. To have it everywhere, "
-        "set training to %s",
-        race.best,
-        "; ".join(f"{way} {1000 * seconds:.3g} ms" for way, seconds in race.seen.items()),
-        time.perf_counter() - started,
-        json.dumps(race.best.as_settings()),
-    )
-    return race.best
+    return Finding(race.best, race.seconds)
+
+
+def _compile(sample: Sample, found: Finding, seen: dict[Execution, float]) -> Finding:
+    """The same finding, and what compiling brings and costs."""
+    way = replace(found.execution, compiled=True)
+    race = _Race(sample, found.execution, seen)
+    race.against(way)
+    return Finding(found.execution, seen[found.execution], seen[way], race.start)
 
 
 class _Race:
     """The best way so far, and how long a step takes in it."""
 
-    def __init__(self, sample: Sample, first: Execution) -> None:
+    def __init__(self, sample: Sample, first: Execution, seen: dict[Execution, float]) -> None:
         self.sample = sample
         self.best = first
-        self.seen: dict[Execution, float] = {}
+        self.seen = seen
         self._step = sample.step(first)
-        self._step()
+        self.start = self._step()
+        """Of the way that came last, the first step's seconds: what it costs to begin."""
 
     @property
     def seconds(self) -> float:
@@ -194,15 +233,10 @@ class _Race:
             self.seen[self.best] = statistics.median(self._step() for _ in range(3))
         return self.seen[self.best]
 
-    def against(self, other: Execution, steps: int | None = None) -> bool:
-        """Times both in turns; whether ``other`` won and is now the best.
-
-        Args:
-            other: The challenger.
-            steps: Over how many steps its start (compiling) has to pay; ``None``: it needn't.
-        """
+    def against(self, other: Execution) -> bool:
+        """Times both in turns; whether ``other`` won and is now the best."""
         step = self.sample.step(other)
-        start = step()
+        self.start = step()
         mine: list[float] = []
         others: list[float] = []
         began = time.perf_counter()
@@ -211,7 +245,7 @@ class _Race:
             others.append(step())
         here, there = statistics.median(mine), statistics.median(others)
         self.seen |= {self.best: here, other: there}
-        wins = there < MARGIN * here and (steps is None or (here - there) * steps > start)
+        wins = there < MARGIN * here
         if wins:
             self.best, self._step = other, step
         return wins
@@ -227,17 +261,16 @@ class Memory:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def find(self, key: str) -> Execution | None:
+    def find(self, key: str) -> Finding | None:
         """What is known of ``key``; nothing if the file is damaged or of another version."""
-        known = self._read().get(key)
         try:
-            return None if known is None else Execution(**known["execution"])
-        except (KeyError, TypeError):
+            return _FINDINGS.validate_python(self._read().get(key))
+        except ValidationError:
             return None
 
-    def keep(self, key: str, way: Execution) -> None:
+    def keep(self, key: str, found: Finding) -> None:
         """Remembers it. A folder that can't be written costs the memory, not the training."""
-        known = self._read() | {key: {"execution": asdict(way), "machine": processor()}}
+        known = self._read() | {key: {**asdict(found), "machine": processor()}}
         try:
             with atomic_write(self.path) as temporary:
                 temporary.write_text(json.dumps(known, indent=1) + "\n")
@@ -252,6 +285,14 @@ class Memory:
         return known if isinstance(known, dict) else {}
 
 
+_FINDINGS = TypeAdapter(Finding)
+
+
+def name_of(device: torch.device) -> str:
+    """The machine that computes there: a graphics card's name, or the processor's."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+
+
 def cache_folder() -> Path:
     """Where this machine's findings are kept: the user's cache folder, or ``CACHE_VARIABLE``'s."""
     named = os.environ.get(CACHE_VARIABLE)
@@ -260,14 +301,12 @@ def cache_folder() -> Path:
 
 def _key(sample: Sample, choices: Sequence[Any], compilable: bool) -> str:
     """Machine, network, kind of batch, and what may be chosen."""
-    device = sample.images.device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     tensors = sample.model.state_dict().items()
     return fingerprint(
-        name,
+        name_of(sample.images.device),
         torch.get_num_threads(),
         torch.__version__,
-        type(sample.model).__qualname__,
+        str(sample.model),
         [(tensor_name, list(tensor.shape)) for tensor_name, tensor in tensors],
         list(sample.images.shape),
         list(choices),
