@@ -1,6 +1,7 @@
 """What holds for each method of the union, whatever it transfers."""
 
 import copy
+from contextlib import nullcontext
 from typing import get_args
 
 import pytest
@@ -60,6 +61,19 @@ def test_a_step_in_bfloat16_is_finite(name, pair, batch):
     assert torch.isfinite(output.loss)
     assert output.loss.dtype == torch.float32
     assert all(torch.isfinite(p.grad).all() for p in pair.student.parameters())
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_step_asks_its_device_for_no_value(name, pair, batch, monkeypatch):
+    """On PyTorch's meta device, which has shapes alone; on a GPU it would wait for the answer."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # which knows no meta
+    objective = make(name, pair).train().to("meta")
+    pair.teacher.module.to("meta")
+    there = [tensor.to("meta") for tensor in batch[:3]]
+    student = pair.student.train().to("meta")
+    for _ in range(2):
+        objective(Batch(*there, batch.epoch, positions=batch.indices), student).loss.backward()
+    assert all(p.grad.is_meta for p in student.parameters())
 
 
 @pytest.mark.parametrize("name", [*SETTINGS, "dist by images"])

@@ -86,7 +86,8 @@ def test_refusing_names_the_files_of_all_three_sets_at_once(
     with pytest.raises(ImageSourceError) as caught:
         write(splits(pictures), tmp_path / "sets")
     message = str(caught.value)
-    assert message.startswith(f"{DAMAGED} of 40 images can't be read:\n")
+    listed = tmp_path / "sets" / "train" / "unreadable.txt"
+    assert message.startswith(f"{DAMAGED} of 40 images can't be read; {listed} names them all:\n")
     assert all(f"  {path}: " in message for path in damaged)
     assert "00.png: the file is empty" in message
     assert "05.png: No such file or directory" in message
@@ -95,13 +96,20 @@ def test_refusing_names_the_files_of_all_three_sets_at_once(
         read_image_set(tmp_path / "sets" / "train")
 
 
-def test_a_long_list_is_cut(
+def test_a_long_list_is_cut_in_the_message_and_whole_in_a_file_until_all_can_be_read(
     pictures: Path, damaged: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(storage, "_NAMED", 2)
     with pytest.raises(ImageSourceError, match=r"6 of 40(.|\n)*\n  and 4 more\n") as caught:
         write(splits(pictures), tmp_path / "sets")
     assert str(caught.value).count(".png: ") == 2
+    listed = tmp_path / "sets" / "train" / "unreadable.txt"
+    named = [line.partition(": ")[0] for line in listed.read_text().splitlines()]
+    assert sorted(named) == sorted(map(str, damaged))
+    for path in damaged:
+        path.unlink()
+    write(splits(pictures), tmp_path / "sets")
+    assert not listed.exists()
 
 
 def test_skipping_leaves_every_other_file_in_its_part(

@@ -1,6 +1,7 @@
 """On the CPU, with buffers that copy as late as they may: what a GPU does is in tests/gpu."""
 
 import gc
+import logging
 import warnings
 import weakref
 from collections.abc import Callable
@@ -103,12 +104,19 @@ def test_what_the_allocator_keeps_for_later_is_free(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_set_stays_on_the_device_if_it_fits_and_is_streamed_otherwise(
-    make_image_set: MakeImageSet, memory: Callable[[int], None]
+    make_image_set: MakeImageSet,
+    memory: Callable[[int], None],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO)
     size = make_image_set(12).images[:].nbytes
     memory(2 * size)
     assert isinstance(choose_supply(make_image_set(12), CPU, 0.5), Resident)
+    assert caplog.messages == ["0 MiB of images stay on cpu"]
     assert isinstance(choose_supply(make_image_set(12), CPU, 0.49), Streamed)
+    assert caplog.messages[1:] == [
+        "0 MiB of images are streamed to cpu: resident_share lets a set take 0.49 of its free memory"
+    ]
     assert isinstance(choose_supply(make_image_set(12), CPU, 0), Streamed)
     memory(2 * size - 1)
     assert isinstance(choose_supply(make_image_set(12), CPU, 0.5), Streamed)

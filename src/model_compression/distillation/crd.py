@@ -126,9 +126,11 @@ class ContrastiveTransfer(Transfer):
 
     @torch.no_grad()
     def _log_mean(self, side: int, anchors: Tensor, drawn: Tensor) -> Tensor:
-        if self.log_means[side].isnan():
-            similarities = (anchors @ drawn.T / self._settings.temperature).flatten()
-            self.log_means[side] = similarities.logsumexp(0) - math.log(len(similarities))
+        # Estimated at each step and taken at the first: to ask which it is would wait for a GPU.
+        similarities = (anchors @ drawn.T / self._settings.temperature).flatten()
+        estimate = similarities.logsumexp(0) - math.log(len(similarities))
+        known = self.log_means[side]
+        self.log_means[side] = known.where(~known.isnan(), estimate)
         # A copy: the next side's estimate must not change what backward needs of this one.
         return self.log_means[side].clone()
 

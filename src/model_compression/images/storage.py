@@ -24,6 +24,7 @@ from model_compression.images.raw_images import ImageSourceError
 from model_compression.stored_rows import StoredRows, open_rows
 
 _IMAGES, _LABELS, _META, _LOCK = "images.npy", "labels.npy", "meta.json", ".lock"
+_UNREADABLE = "unreadable.txt"
 _FORMAT_VERSION = 1
 _CHUNK_BYTES = 4 * 2**20
 _FILES_AT_A_TIME = 256
@@ -41,9 +42,9 @@ def write_image_set(image_set: ImageSet, folder: Path) -> None:
     crash leaves a folder without ``meta.json``, which no reader takes for a set, and in it what was
     written so far (``.unfinished``), with which the same images go on the next time.
 
-    Of image files, those that can't be read either refuse the set, after all were looked at, or
-    stay out of it: then ``meta.json`` names them, and the set's fingerprint is of those that are
-    in it.
+    Of image files, those that can't be read either refuse the set, after all were looked at, and
+    ``unreadable.txt`` names them, or stay out of it: then ``meta.json`` names them, and the set's
+    fingerprint is of those that are in it.
 
     Raises:
         ImageSourceError: If images can't be read and none may be missing, or a class has none left.
@@ -60,6 +61,7 @@ def write_image_set(image_set: ImageSet, folder: Path) -> None:
 def _write(image_set: ImageSet, folder: Path) -> None:
     images = image_set.images
     (folder / _META).unlink(missing_ok=True)
+    (folder / _UNREADABLE).unlink(missing_ok=True)
     step = max(1, _CHUNK_BYTES // int(np.prod(image_set.image_shape)))
     if isinstance(images, FileImages):
         step = min(step, _FILES_AT_A_TIME)
@@ -86,7 +88,7 @@ def _write(image_set: ImageSet, folder: Path) -> None:
             "classes": list(image_set.classes),
         }
         if isinstance(images, FileImages) and missing:
-            _judge(image_set, images, partial.unreadable, folder.name, step)
+            _judge(image_set, images, partial.unreadable, folder, step)
             meta |= {
                 "fingerprint": fingerprint(image_set.fingerprint, "without", missing),
                 "source_fingerprint": image_set.fingerprint,
@@ -110,7 +112,7 @@ def _judge(
     image_set: ImageSet,
     images: FileImages,
     unreadable: list[tuple[int, str]],
-    name: str,
+    folder: Path,
     step: int,
 ) -> None:
     """Says which files can't be read, as an error where none may be missing."""
@@ -123,8 +125,12 @@ def _judge(
                 for chunk in chunks(other, 0, step):
                     found += [(other.path(place), reason) for place, reason in chunk.unreadable]
                     progress.reach(chunk.stop)
+        with atomic_write(folder / _UNREADABLE) as path:
+            lines = "".join(f"{file}: {reason}\n" for file, reason in found)
+            path.write_text(lines, encoding="utf-8", errors="surrogateescape")
         raise ImageSourceError(
-            f"{len(found):,} of {looked_at:,} images can't be read:\n{_listing(found)}\n"
+            f"{len(found):,} of {looked_at:,} images can't be read; {folder / _UNREADABLE} names "
+            f"them all:\n{_listing(found)}\n"
             "Replace or remove them, or leave them out: set data.source.unreadable to skip."
         )
     left = np.delete(image_set.labels, [position for position, _ in unreadable])
@@ -134,13 +140,13 @@ def _judge(
         theirs = np.isin(image_set.labels[[position for position, _ in unreadable]], empty)
         named = [file for file, is_theirs in zip(found, theirs, strict=True) if is_theirs]
         raise ImageSourceError(
-            f"No image that can be read is left in the {name} images of {classes}:\n"
+            f"No image that can be read is left in the {folder.name} images of {classes}:\n"
             f"{_listing(named)}\n"
             "Replace them, add images to the class, or remove its folder."
         )
     _log.warning(
         "%s: %s of %s images can't be read and are left out; %s names them all:\n%s",
-        name,
+        folder.name,
         f"{len(found):,}",
         f"{len(images):,}",
         _META,

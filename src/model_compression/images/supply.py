@@ -5,6 +5,8 @@ are read when they are asked for. On a device with memory of its own a set is ke
 where it fits, and streamed otherwise: while one batch is computed with, the next one is on its way.
 """
 
+import logging
+import math
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +24,7 @@ RESIDENT_SHARE = 0.5
 for the network, its activations and what else is asked to be there."""
 
 _CHUNK_BYTES = 64 * 2**20
+_log = logging.getLogger(__name__)
 
 
 class Rows(Protocol):
@@ -133,8 +136,17 @@ def choose_supply(
         images = resident(image_set.images, device, share)
         # A row's number and label are a few bytes, so these are there in any case.
         labels = to_device(torch.from_numpy(np.array(image_set.labels)), device)
+        megabytes = math.prod(image_set.images.shape) / 2**20
         if images is None:
+            _log.info(
+                "%.0f MiB of images are streamed to %s: resident_share lets a set take %g of its "
+                "free memory",
+                megabytes,
+                device,
+                share,
+            )
             return Streamed(image_set, labels)
+        _log.info("%.0f MiB of images stay on %s", megabytes, device)
         found = known[str(device)] = Resident(images, labels)
     return found
 
