@@ -114,9 +114,7 @@ def test_a_set_stays_on_the_device_if_it_fits_and_is_streamed_otherwise(
     assert isinstance(choose_supply(make_image_set(12), CPU, 0.5), Resident)
     assert caplog.messages == ["0 MiB of images stay on cpu"]
     assert isinstance(choose_supply(make_image_set(12), CPU, 0.49), Streamed)
-    assert caplog.messages[1:] == [
-        "0 MiB of images are streamed to cpu: resident_share lets a set take 0.49 of its free memory"
-    ]
+    assert "streamed to cpu: resident_share lets a set take 0.49 of its" in caplog.messages[1]
     assert isinstance(choose_supply(make_image_set(12), CPU, 0), Streamed)
     memory(2 * size - 1)
     assert isinstance(choose_supply(make_image_set(12), CPU, 0.5), Streamed)

@@ -117,11 +117,14 @@ def test_a_latency_is_met_by_the_clock(student, tiny_images, monkeypatch):
     assert comparison.set_index("pruning").loc["allocated", "latency_left"] <= 0.5
 
 
-def test_sensitivities_of_another_network_are_refused(student, tiny_images):
+def test_sensitivities_of_another_network_or_of_other_layers_are_refused(student, tiny_images):
     images = (tiny_images, tiny_images, student)
     table = scan(*images, channels(excluded=["stem"]), PARAMETERS)
-    with pytest.raises(ValueError, match="other layers than the student has now: run"):
+    with pytest.raises(ValueError, match="other layers than are pruned now: run"):
         allocate_ratios(*images, table, channels(), PARAMETERS)
+    another = table.assign(network="retrained")
+    with pytest.raises(ValueError, match=f"of retrained, the student is {student.fingerprint}"):
+        allocate_ratios(*images, another, channels(excluded=["stem"]), PARAMETERS)
 
 
 def test_a_table_says_which_network_it_is_of(student, tiny_images):

@@ -17,6 +17,7 @@ from model_compression.models import Checkpoint, ModelSettings, build_model
 from model_compression.pipelines.quantization.nodes import keep_accuracy, train_quantized
 from model_compression.pipelines.quantization.parameters import QuantizationParameters
 from model_compression.pipelines.quantization_sensitivity.nodes import (
+    _fewest,
     assign_bits,
     bits_for,
     draw,
@@ -172,6 +173,10 @@ def test_the_guard_returns_layers_until_the_accuracy_holds(stage, method):
     assert guard["source_kept"] or set(returned["layer"]) == {
         step["layer"] for step in guard["returned"]
     }
+    # What was not trained has nothing to lose that more bits can't give back.
+    assert not (guard["source_kept"] and method != "qat")
+    assert returned["loss_without"].notna().all()
+    assert precision[precision["returned_as"] == 0]["loss_without"].isna().all()
     export(checkpoint)
 
 
@@ -218,8 +223,17 @@ def test_the_fewest_bits_that_lose_little_enough_are_found(pruned, tiny_images):
     assert min(allocation["quantization"]["quantization"]["bits"].values()) < 8
 
 
-def test_layers_that_bear_less_keep_more_bits():
-    table = pd.DataFrame(
+@pytest.mark.parametrize("target", [{"mean_bits": 4.0}, {"max_accuracy_drop": 0.0}])
+def test_a_table_of_another_network_is_refused(pruned, tiny_images, target):
+    wanted = BitSensitivityParameters(**{"bits": [8, 2], "mean_bits": None, "images": 60} | target)
+    table = scan(tiny_images, pruned, wanted)
+    with pytest.raises(ValueError, match=f"of {pruned.fingerprint}, the .* is retrained: run"):
+        assign_bits(tiny_images, replace(pruned, fingerprint="retrained"), table, wanted)
+
+
+def bearing() -> pd.DataFrame:
+    """Layers of 100 weights, of which the second bears much less."""
+    return pd.DataFrame(
         [
             (layer, bits, 100, cost * (8 - bits))
             for layer, cost in (("a", 0.01), ("b", 1.0))
@@ -227,6 +241,29 @@ def test_layers_that_bear_less_keep_more_bits():
         ],
         columns=["layer", "bits", "weights", "loss_increase"],
     )
+
+
+@pytest.mark.parametrize("limit", [0.0, 0.013, 0.02, 0.031, 0.06])
+def test_one_step_fewer_than_the_fewest_would_lose_too_much(limit):
+    table, weights = bearing(), {"a": 100, "b": 100}
+
+    def drop(bits: dict[str, int]) -> float:
+        return 0.01 * (8 - mean_bits(bits, weights))
+
+    found = _fewest(table, [8, 4, 2], drop, limit)
+    means = np.arange(8, 1.9, -0.125)
+    last = max(place for place, mean in enumerate(means) if bits_for(table, mean) == found)
+    assert drop(found) <= limit
+    assert last == len(means) - 1 or drop(bits_for(table, means[last + 1])) > limit
+
+
+def test_a_limit_that_no_bits_meet_is_refused_with_what_they_lose():
+    with pytest.raises(ValueError, match=r"With 8 bits .* 3\.00 .*, 1\.00 are allowed: raise"):
+        _fewest(bearing(), [8, 4, 2], lambda _: 0.03, 0.01)
+
+
+def test_layers_that_bear_less_keep_more_bits():
+    table = bearing()
     bits = bits_for(table, 5.0)
     assert bits == {"a": 2, "b": 8}
     assert mean_bits(bits, {"a": 100, "b": 100}) == 5.0

@@ -214,10 +214,13 @@ def _guard_notes(stage: str, evaluation: Evaluation) -> list[str]:
     guard = evaluation.get("guard")
     if not guard:
         return []
-    lost = f"{units.unsigned_points(guard['drop_before']['drop'])} percentage points"
     allowed = units.unsigned_points(guard["max_accuracy_drop"])
-    images = f"the {units.exact(guard['images'])} validation images"
-    why = f"The {stage} network lost {lost} on {images}, where {allowed} were allowed"
+    rule = f"that interval may end at {allowed}" if guard["certain"] else f"{allowed} were allowed"
+    lost = units.unsigned_points(guard["drop_before"]["drop"])
+    why = (
+        f"The {stage} network lost {lost} percentage points ({_interval(guard['drop_before'])}) on "
+        f"the {units.exact(guard['images'])} validation images, where {rule}"
+    )
     if guard["source_kept"]:
         return [
             f"{why}, and no precision of its layers held it: the file holds the network as it was "
@@ -225,9 +228,20 @@ def _guard_notes(stage: str, evaluation: Evaluation) -> list[str]:
         ]
     if not guard["returned"]:
         return []
-    layers = ", ".join(f"{step['layer']} ({_bits(step['bits'])})" for step in guard["returned"])
+    layers = ", ".join(
+        f"{step['layer']} ({_bits(step['bits'])}; {step['loss_without']:.4f})"
+        for step in guard["returned"]
+    )
     left = units.unsigned_points(guard["drop"]["drop"])
-    return [f"{why}: more bits were given back to {layers}. It loses {left} now."]
+    return [
+        f"{why}: more bits were given back to {layers}; the second figure is the validation loss "
+        "with that layer alone in floats, by which they took their turns. It loses "
+        f"{left} now ({_interval(guard['drop'])})."
+    ]
+
+
+def _interval(drop: Mapping[str, float]) -> str:
+    return f"95% interval {units.points_range(drop['low'], drop['high'])}"
 
 
 def _batch_notes(stage: str, evaluation: Evaluation) -> list[str]:

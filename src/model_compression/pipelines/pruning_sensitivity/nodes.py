@@ -81,13 +81,19 @@ def allocate_ratios(
         ValueError: If the target can't be met with the ratios that were measured, or the table is
             of another network.
     """
+    of = sorted(set(sensitivity["network"].astype(str)))
+    if of != [student.fingerprint]:
+        raise ValueError(
+            f"The sensitivities are of {', '.join(of)}, the student is {student.fingerprint}: run "
+            "the pipeline pruning_sensitivity from its node scan"
+        )
     bench = _bench(student, train_images, validation_images, pruning, parameters)
     cuts = bench.cuts
     columns = sensitivity[["layer", "removed", "loss_increase"]]
     damage = damage_by_layer(columns.itertuples(index=False, name=None))
     if list(damage) != list(cuts.layers):
         raise ValueError(
-            "The sensitivities are of other layers than the student has now: run the pipeline "
+            "The sensitivities are of other layers than are pruned now: run the pipeline "
             "pruning_sensitivity from its node scan"
         )
     ratios = allocate(damage, cuts.removed, cuts.wanted, cuts.estimated)

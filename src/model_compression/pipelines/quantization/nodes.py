@@ -162,10 +162,13 @@ def keep_accuracy(
     returned: list[quantization.Returned] = []
     if not quantization.holds(found, guard):
         logger.info(
-            "quantized: loses %.2f points on the validation images, %.2f are allowed: layers are "
-            "returned to more bits",
+            "quantized: loses %.2f points on the validation images (95 %% interval %.2f to %.2f), "
+            "%.2f are allowed%s: layers are returned to more bits",
             100 * found.drop,
+            100 * found.low,
+            100 * found.high,
             100 * guard.max_accuracy_drop,
+            " at the interval's upper end" if guard.certain else "",
         )
         for step in quantization.return_layers(
             model, settings, guard, requantized, lambda each: score(each, batches).loss, drop
@@ -259,14 +262,15 @@ def _precision_table(
     bits: Mapping[str, int],
     returned: "list[quantization.Returned] | None" = None,
 ) -> pd.DataFrame:
-    places = {step.layer: place for place, step in enumerate(returned or [], start=1)}
+    steps = {step.layer: (place, step) for place, step in enumerate(returned or [], start=1)}
     return pd.DataFrame(
         [
             {
                 "layer": layer,
                 "bits_asked": wanted,
                 "bits": bits.get(layer, 32),
-                "returned_as": places.get(layer, 0),
+                "returned_as": steps[layer][0] if layer in steps else 0,
+                "loss_without": steps[layer][1].loss_without if layer in steps else None,
             }
             for layer, wanted in asked.items()
         ]

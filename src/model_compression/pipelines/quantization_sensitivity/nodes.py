@@ -57,10 +57,11 @@ def assign_bits(
             little.
     """
     bench = quantization.BitBench(pruned.build(), pruned.spec.input_shape)
-    if list(dict.fromkeys(sensitivity["layer"])) != list(bench.weights):
+    of = sorted(set(sensitivity["network"].astype(str)))
+    if of != [pruned.fingerprint]:
         raise ValueError(
-            "The sensitivities are of other layers than the network has now: run the pipeline "
-            "quantization_sensitivity from its node scan"
+            f"The sensitivities are of {', '.join(of)}, the pruned network is {pruned.fingerprint}:"
+            " run the pipeline quantization_sensitivity from its node scan"
         )
     judge = _judge(validation_images, pruned, parameters)
     whole = judge(bench.with_bits({}))
@@ -72,7 +73,8 @@ def assign_bits(
         bits = _fewest(
             sensitivity,
             parameters.bits,
-            lambda each: whole.accuracy - judge(bench.with_bits(each)).accuracy <= limit,
+            lambda each: whole.accuracy - judge(bench.with_bits(each)).accuracy,
+            limit,
         )
     reached = mean_bits(bits, bench.weights)
     equal = min(
@@ -122,20 +124,25 @@ def mean_bits(bits: Mapping[str, int], weights: Mapping[str, int]) -> float:
 
 
 def _fewest(
-    sensitivity: pd.DataFrame, bits: list[int], holds: Callable[[dict[str, int]], bool]
+    sensitivity: pd.DataFrame,
+    bits: list[int],
+    drop: Callable[[dict[str, int]], float],
+    limit: float,
 ) -> dict[str, int]:
-    """The assignment of the smallest mean that holds, by bisection over the mean."""
+    """The assignment of the smallest mean that loses no more, by bisection over the mean."""
     most = dict.fromkeys(dict.fromkeys(sensitivity["layer"]), bits[0])
-    if not holds(most):
+    if (loses := drop(most)) > limit:
         raise ValueError(
-            f"Not even {bits[0]} bits for every layer lose so little: raise max_accuracy_drop."
+            f"With {bits[0]} bits for every layer the network loses {100 * loses:.2f} percentage "
+            f"points on the validation images, {100 * limit:.2f} are allowed: raise "
+            "quantization_sensitivity.max_accuracy_drop, or begin its bits with more"
         )
     low, high = 0, round((bits[0] - bits[-1]) / _FINEST)
     found = most
     while low < high:
         middle = (low + high + 1) // 2
         candidate = bits_for(sensitivity, bits[0] - middle * _FINEST)
-        if holds(candidate):
+        if drop(candidate) <= limit:
             low, found = middle, candidate
         else:
             high = middle - 1
