@@ -266,6 +266,23 @@ def test_as_many_small_tensors_as_a_large_container_may_hold_are_refused_at_once
     assert time.process_time() - began < 10
 
 
+def test_more_numbers_than_a_container_of_its_size_has_are_refused_before_one_is_decoded():
+    head = varint(1) + cut(BYTES, 2**23, 256, 0, 2**23, 1, 1, 0)
+    began = time.process_time()
+    with pytest.raises(PackingError, match="more elements are announced"):
+        unpack(forged(2**23, head, os.urandom(2**15)))
+    assert time.process_time() - began < 0.5
+
+
+def test_what_has_many_numbers_a_byte_is_padded_until_it_may_be_read(monkeypatch):
+    monkeypatch.setattr(packing, "_MOST_BITS", 0)  # nothing is mixed
+    monkeypatch.setattr(packing, "_NUMBERS_SLACK", 256)
+    content = model_of(a=np.zeros(64_000, dtype=np.int8))
+    packed = pack(content)
+    assert len(packed) == 64_000 // 64
+    assert unpack(packed) == content
+
+
 @pytest.mark.parametrize("announced", [2**30, 2**40, 2**62])
 def test_a_frame_that_announces_its_size_is_not_believed(announced):
     # Zstandard's magic, a descriptor that says that eight bytes of size follow, and an empty block.

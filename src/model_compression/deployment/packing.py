@@ -21,8 +21,9 @@ lowest first).
 
 Unpacking ends soon, whatever it is given: the file may be 256 times as large as the container, plus
 a mebibyte; a coded head 32 times; 1024 bits a byte, plus 2^18, may be coded by mixing, at most
-2^21; and 2^24 numbers may be coded by frequency. A tensor counts for 256 more than it has. What
-would shrink further ends in zeros.
+2^21; and 64 numbers a byte, plus 2^18, by frequency, at most 2^24. A tensor counts for 256 more
+than it has. What would shrink further ends in zeros; what has more numbers than may be coded is
+left to the head.
 """
 
 import hashlib
@@ -61,7 +62,7 @@ _DIGEST_SIZE = 8
 _LARGEST_RATIO, _SLACK = 256, 1 << 20
 _LARGEST_HEAD_RATIO = 32
 _BITS_A_BYTE, _BITS_SLACK, _MOST_BITS = 1 << 10, 1 << 18, 1 << 21
-_MOST_NUMBERS = 1 << 24
+_NUMBERS_A_BYTE, _NUMBERS_SLACK, _MOST_NUMBERS = 1 << 6, 1 << 18, 1 << 24
 _NUMBERS_A_CUT = 256
 """What it takes to begin a tensor that is coded by frequency: as long as so many numbers."""
 _SHORTEST = 64
@@ -125,7 +126,7 @@ def pack(content: bytes) -> bytes:
             coder.code(cut.numbers.tolist(), len(cut.numbers), cut.lie, mixed)
     coded = encoder.finish()
     sizes = b"".join(map(_varint, (len(content), len(head), len(frame), len(coded))))
-    fewest = _fewest(max(len(content), len(head)), 0 if frame else len(head), bits)
+    fewest = _fewest(max(len(content), len(head)), 0 if frame else len(head), bits, numbers)
     body = b"".join([sizes, frame, coded, *(cut.rest for cut, _ in cuts)])
     body = body.ljust(fewest - len(_MAGIC) - _DIGEST_SIZE, b"\0")
     return _MAGIC + _digest(body, content) + body
@@ -146,7 +147,7 @@ def unpack(packed: bytes) -> bytes:
         reader = _Reader(packed, len(_MAGIC))
         digest = reader.take(_DIGEST_SIZE)
         size, head_size, frame_size, coded_size = (reader.varint() for _ in range(4))
-        if len(packed) < _fewest(max(size, head_size), 0 if frame_size else head_size, 0):
+        if len(packed) < _fewest(max(size, head_size), 0 if frame_size else head_size):
             raise ValueError(f"{len(packed)} bytes may not hold {max(size, head_size)}")
         if not frame_size and head_size > LARGEST_HEAD:
             raise ValueError(f"a head of {head_size} bytes is never coded")
@@ -154,7 +155,7 @@ def unpack(packed: bytes) -> bytes:
         decoder = RangeDecoder(reader.take(coded_size))
         head = inflate(frame, head_size) if frame_size else code_head(decoder, None, head_size)
         coder = NumberCoder(decoder, _most_bits(len(packed)))
-        content = _put_together(head, coder, reader, size)
+        content = _put_together(head, coder, reader, size, _most_numbers(len(packed)))
         body = packed[len(_MAGIC) + _DIGEST_SIZE :]
         if len(content) != size or _digest(body, content) != digest:
             raise ValueError("the checksum does not fit what is in it")
@@ -165,7 +166,9 @@ def unpack(packed: bytes) -> bytes:
     return content
 
 
-def _put_together(head: bytes, coder: NumberCoder, streams: "_Reader", size: int) -> bytes:
+def _put_together(
+    head: bytes, coder: NumberCoder, streams: "_Reader", size: int, most_numbers: int
+) -> bytes:
     """The file; nothing is decoded before all that is to be decoded was found to be allowed."""
     reader = _Reader(head, 0)
     planned: list[tuple[int, Cut, bool]] = []
@@ -186,7 +189,7 @@ def _put_together(head: bytes, coder: NumberCoder, streams: "_Reader", size: int
         if kind < PLANES:
             cut.check_lie()
             numbers += 0 if mixed else fields[0] + _NUMBERS_A_CUT
-        if room < 0 or numbers > _MOST_NUMBERS:
+        if room < 0 or numbers > most_numbers:
             raise ValueError(f"more elements are announced than {size} bytes may have")
         planned.append((gap, cut, mixed))
     content = bytearray()
@@ -258,19 +261,25 @@ def _digest(body: bytes, content: bytes) -> bytes:
     return hashlib.blake2b(body + content, digest_size=_DIGEST_SIZE).digest()
 
 
-def _fewest(size: int, coded_head: int, bits: int) -> int:
-    """The bytes of a container that holds so many, and so many bits that are mixed, at least."""
+def _fewest(size: int, coded_head: int, bits: int = 0, numbers: int = 0) -> int:
+    """The bytes of a container that holds so many, so many bits and so many numbers, at least."""
     return max(
         0,
         -(-(size - _SLACK) // _LARGEST_RATIO),
         -(-coded_head // _LARGEST_HEAD_RATIO),
         -(-(bits - _BITS_SLACK) // _BITS_A_BYTE),
+        -(-(numbers - _NUMBERS_SLACK) // _NUMBERS_A_BYTE),
     )
 
 
 def _most_bits(size: int) -> int:
     """The bits that a container of so many bytes may have coded by mixing."""
     return min(_BITS_SLACK + _BITS_A_BYTE * size, _MOST_BITS)
+
+
+def _most_numbers(size: int) -> int:
+    """The numbers that a container of so many bytes may have coded by frequency."""
+    return min(_NUMBERS_SLACK + _NUMBERS_A_BYTE * size, _MOST_NUMBERS)
 
 
 def _varint(number: int) -> bytes:
