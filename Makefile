@@ -58,9 +58,9 @@ screenshots: viz-build ## docs/images/*.png, of the real pages and the results t
 benchmark: WAYS := bare,product,dataloader,lightning
 benchmark: install ## How fast it trains and starts, against what else one could write: docs/benchmarks/training_speed.md
 	$(BIN)/python -m pip install --quiet --no-compile --constraint requirements.lock --editable '.[benchmark]'
-	$(BIN)/python benchmarks/training_epoch.py --model=resnet20 --images=4800 --rounds=4 --ways=$(WAYS)
-	$(BIN)/python benchmarks/training_epoch.py --model=net --batch=256 --images=24000 --rounds=4 --ways=$(WAYS)
-	$(BIN)/python benchmarks/training_epoch.py --model=net --teacher=resnet20 --images=6400 --rounds=4 --ways=$(WAYS)
+	$(BIN)/python benchmarks/training_epoch.py --model=resnet20 --images=4800 --rounds=5 --ways=$(WAYS)
+	$(BIN)/python benchmarks/training_epoch.py --model=net --batch=256 --images=24000 --rounds=5 --ways=$(WAYS)
+	$(BIN)/python benchmarks/training_epoch.py --model=net --teacher=resnet20 --images=6400 --rounds=5 --ways=$(WAYS)
 	$(BIN)/python benchmarks/start_up.py --repeats=3
 	$(BIN)/python benchmarks/whole_run.py --env=smoke
 	$(BIN)/python benchmarks/growth.py --unit=4000 --epochs=3

@@ -38,6 +38,7 @@ from model_compression.training import CrossEntropy, Trainee, TrainingSettings, 
 from model_compression.training.execution import Execution
 from model_compression.training.hardware import autocast, exact_float32, place
 from model_compression.training.optimizers import build_optimizer
+from turns import by_turns
 
 SHAPE = (3, 32, 32)
 CLASSES = 10
@@ -184,10 +185,7 @@ def compare(recipe: Recipe, rounds: int) -> str:
     }
     for epoch in contestants.values():
         epoch()
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(rounds):
-        for name, epoch in contestants.items():
-            seconds[name].append(epoch())
+    seconds = by_turns(contestants, rounds)
     lines = ["| | images a second | time against the bare step |", "| --- | --- | --- |"]
     for name, values in seconds.items():
         ratios = [mine / bare for mine, bare in zip(values, seconds["bare step"], strict=True)]

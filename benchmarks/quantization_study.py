@@ -40,6 +40,7 @@ from model_compression.pipelines.stage.nodes import export, load_module
 
 TABLE = Path("docs/benchmarks/quantization_study.csv")
 COLUMNS = (
+    "source",
     "trial",
     "seed",
     "epochs",
@@ -105,7 +106,7 @@ def main() -> None:
     wanted = options.only.split(";") if options.only else list(TRIALS)
     for seed in map(int, options.seeds.split(",")):
         for name in wanted:
-            if any(row["trial"] == name and int(row["seed"]) == seed for row in rows):
+            if study.key(name, seed, options.epochs) in map(known, rows):
                 continue
             row = study.run(name, seed, options.epochs)
             print(row, flush=True)
@@ -114,7 +115,15 @@ def main() -> None:
                 writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
                 writer.writeheader()
                 writer.writerows(rows)
-    print(table(rows, study.accuracy))
+    print(table([row for row in rows if row.get("source") == study.of], study.accuracy))
+
+
+Key = tuple[str | None, str, int, int]
+
+
+def known(row: dict[str, str]) -> Key:
+    """What a row is of: the float network, the trial, its seed and its epochs."""
+    return row.get("source"), row["trial"], int(row["seed"]), int(row["epochs"])
 
 
 class _Study:
@@ -133,6 +142,7 @@ class _Study:
         groups = yaml.safe_load(Path("conf/base/parameters_quantization.yml").read_text())
         self.defaults = groups["quantization"]
         before = export(self.source)
+        self.of = self.source.fingerprint
         self.correct = self.right(before)
         self.accuracy = float(self.correct.mean())
         print(f"float: {self.accuracy:.4f}, {before.size} bytes", flush=True)
@@ -149,6 +159,11 @@ class _Study:
         network = predict_logits(load_module(checkpoint), test, self.normalization)
         answers = OnnxRuntimeClassifier(model).logits(test.images)
         return compare_logits(answers, network).top1_agreement
+
+    def key(self, name: str, seed: int, epochs: int | None) -> Key:
+        """What a trial's row is of: see ``known``."""
+        own_epochs = TRIALS[name][1]
+        return self.of, name, seed, (epochs or own_epochs) if own_epochs else 0
 
     def run(self, name: str, seed: int, epochs: int | None) -> dict[str, Any]:
         """One trial."""
@@ -177,9 +192,7 @@ class _Study:
         model = export(last.best)
         correct = self.right(model)
         return {
-            "trial": name,
-            "seed": seed,
-            "epochs": training["epochs"] if own_epochs else 0,
+            **dict(zip(COLUMNS[:4], self.key(name, seed, epochs), strict=True)),
             "accuracy": float(correct.mean()),
             "drop": self.accuracy - float(correct.mean()),
             "p_value": mcnemar_test(self.correct, correct).p_value,

@@ -46,11 +46,14 @@ def spread(name: str, values: Sequence[float]) -> dict[str, float | str]:
 def keep(table: Path, rows: Sequence[Mapping[str, Any]], key: Sequence[str]) -> None:
     """Puts rows into a table, in place of those that have the same values under ``key``.
 
+    What another processor has measured stays beside them.
+
     Args:
         table: A CSV file; it need not be there yet.
         rows: At least one; all with the same columns.
         key: Columns that say what was measured.
     """
+    key = [*key, *(name for name in ("processor",) if name in rows[0])]
     new = [{name: str(value) for name, value in row.items()} for row in rows]
     measured = {tuple(row[name] for name in key) for row in new}
     kept = []

@@ -1,6 +1,6 @@
 """What surrounds a training step costs: an epoch of the product against the bare step, and others.
 
-In turns, a round each:
+In rounds, each in an order of its own, and each turn after a few bare steps that are not counted:
 
     bare        forward, backward, update, on a batch that is there already
     product     an epoch with images read, varied, normalised, metrics, and the training state
@@ -61,9 +61,10 @@ from model_compression.training import (
     write_training_state,
 )
 from model_compression.training.execution import Execution, using_threads
-from model_compression.training.hardware import autocast, place
+from model_compression.training.hardware import autocast, exact_float32, place
 from model_compression.training.optimizers import build_optimizer
 from results import FOLDER, keep, spread, surroundings
+from turns import Turn, by_turns
 
 RAW = Path(__file__).parents[1] / "data" / "01_raw"
 WAYS = ("bare", "product", "dataloader", "lightning")
@@ -71,7 +72,10 @@ LONG_ENOUGH = 30
 """Epochs that the training is said to have: as many as make a training one whose pace is chosen by
 timing, as that of a real one is; only the rounds of them are run."""
 
-Epoch = Callable[[], float]
+SETTLING = 5
+"""Bare steps before every turn."""
+
+Epoch = Turn
 """Runs one and tells its seconds."""
 
 
@@ -163,8 +167,13 @@ class Recipe:
             write_training_state(state, folder / "state.safetensors")
             yield state
 
-    def bare(self, way: Execution) -> Epoch:
-        """An epoch's steps, and the forward passes of its validation, on batches that are there."""
+    def bare(self, way: Execution, steps: int | None = None) -> Epoch:
+        """An epoch's steps, and the forward passes of its validation, on batches that are there.
+
+        Args:
+            way: How they are computed.
+            steps: Other than an epoch has, and then no validation.
+        """
         model = place(self.network(), self.device, way.channels_last).train()
         if way.compiled:
             model.compile()
@@ -183,9 +192,13 @@ class Recipe:
         clip = self.settings.gradient_clip
 
         def epoch() -> float:
-            with using_threads(way.threads), autocast(way.dtype, self.device):
+            with (
+                using_threads(way.threads),
+                autocast(way.dtype, self.device),
+                exact_float32(),
+            ):
                 started = time.perf_counter()
-                for _ in range(self.steps):
+                for _ in range(self.steps if steps is None else steps):
                     loss = self.loss(model(images).float(), labels, soft)
                     optimizer.zero_grad(set_to_none=True)
                     loss.backward()
@@ -194,7 +207,8 @@ class Recipe:
                     optimizer.step()
                 model.eval()
                 with torch.no_grad():
-                    for first in range(0, len(self.validation), self.validation_batch):
+                    end = len(self.validation) if steps is None else 0
+                    for first in range(0, end, self.validation_batch):
                         model(validated[: len(self.validation) - first])
                 model.train()
                 self._wait()
@@ -386,7 +400,7 @@ def main() -> None:
     parser.add_argument("--precision", default="auto", help="auto, float32 or bfloat16; product's")
     parser.add_argument("--images", type=int, default=6400, help="of the training images")
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--workers", type=int, default=2, help="of the DataLoader")
     parser.add_argument("--table", type=Path, default=FOLDER / "training_epoch.csv")
     given = parser.parse_args()
@@ -413,10 +427,7 @@ def main() -> None:
         for name, epoch in contestants.items():
             if name != "product":
                 epoch()
-        seconds: dict[str, list[float]] = {name: [] for name in contestants}
-        for _ in range(given.rounds):
-            for name, epoch in contestants.items():
-                seconds[name].append(epoch())
+        seconds = by_turns(contestants, given.rounds, recipe.bare(way, SETTLING))
     what = f"{given.model} under {given.teacher}" if given.teacher else given.model
     print(f"{what}, {recipe.steps} steps of {given.batch} images an epoch; product: {way}")
     print(

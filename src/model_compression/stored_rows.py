@@ -45,6 +45,7 @@ class StoredRows:
         self.shape = shape
         self.dtype = dtype
         self._offset = offset
+        self._name = file.name
         self._row_bytes = int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize
         self._descriptor = os.dup(file.fileno())
         weakref.finalize(self, os.close, self._descriptor)
@@ -119,7 +120,10 @@ class StoredRows:
         while missing and self._row_bytes:
             count = os.preadv(self._descriptor, list(islice(missing, _BUFFERS)), place)
             if count == 0:
-                raise OSError(f"A stored array ends at byte {place}, before its last row.")
+                raise OSError(
+                    f"{self._name} ends at byte {place}, before its last row: something has "
+                    "shortened it since it was opened. Delete its folder, and it is made anew."
+                )
             place += count
             while missing and count >= len(missing[0]):
                 count -= len(missing.popleft())
@@ -150,7 +154,11 @@ def open_rows(path: Path, mapped_bytes: int | None = None) -> NDArray[Any] | Sto
         )
         shape, in_fortran_order, dtype = read(file)
         if in_fortran_order or dtype.hasobject or not shape:
-            raise ValueError("expected rows of numbers, in C order")
+            order = "Fortran" if in_fortran_order else "C"
+            raise ValueError(
+                f"{path}: expected rows of numbers, in C order; it holds {dtype} of shape {shape} "
+                f"in {order} order"
+            )
         size, offset = os.fstat(file.fileno()).st_size, file.tell()
         expected = offset + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         if size < expected:

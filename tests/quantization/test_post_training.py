@@ -1,4 +1,5 @@
 import copy
+import logging
 
 import pytest
 import torch
@@ -50,6 +51,17 @@ def test_the_network_is_left_as_it_is():
     settings = StaticSettings(method="static", equalise=True, rounding={"steps": 2})
     quantize_after_training(module, SHAPE, settings, [IMAGES])
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+
+
+def test_what_was_equalised_is_said_and_that_nothing_was(caplog):
+    caplog.set_level(logging.INFO)
+    settings = StaticSettings(method="static", equalise=True)
+    quantize_after_training(network(), SHAPE, settings, [IMAGES])
+    assert [message for message in caplog.messages if message.startswith("equalised: ")]
+    caplog.clear()
+    alone = nn.Sequential(nn.Flatten(), nn.Linear(IMAGES[0].numel(), 3))
+    quantize_after_training(alone, SHAPE, settings, [IMAGES])
+    assert any("nothing was equalised" in message for message in caplog.messages)
 
 
 def test_learned_rounding_and_corrected_biases_come_nearer_to_the_network():

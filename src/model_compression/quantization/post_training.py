@@ -5,6 +5,7 @@ figure 6); each step is a module of its own.
 """
 
 import copy
+import logging
 from collections.abc import Sequence
 
 import torch
@@ -18,6 +19,8 @@ from model_compression.quantization.qat import QatModel, calibrate, prepare
 from model_compression.quantization.ranges import weight_scales
 from model_compression.quantization.settings import PostTrainingSettings, StaticSettings
 from model_compression.quantization.weight_quantizers import FixedStepQuantizer
+
+logger = logging.getLogger(__name__)
 
 
 def quantize_after_training(
@@ -49,7 +52,14 @@ def quantize_after_training(
         )
     reference = capture(module, input_shape)
     if settings.equalise:
-        equalise(reference)
+        pairs = equalise(reference)
+        if pairs:
+            logger.info("equalised: %s", ", ".join(f"{one} and {two}" for one, two in pairs))
+        else:
+            logger.warning(
+                "equalise is true, but no two layers follow each other with nothing between them "
+                "that a factor can't pass: nothing was equalised"
+            )
     model = prepare(copy.deepcopy(reference), settings)
     set_weight_steps(model, settings)
     if isinstance(settings, StaticSettings):

@@ -101,7 +101,9 @@ def fit(
 
     Raises:
         TrainingDivergedError: If the loss is no longer finite.
+        ValueError: If ``settings.compile`` is true and the network can't be compiled.
         ProcessesDisagreeError: If another process was to train something else.
+        ProcessLostError: If another process has ended, or does not answer.
     """
     if resume is not None and resume.fingerprint != start.fingerprint:
         logger.info(
