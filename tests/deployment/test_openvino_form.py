@@ -2,7 +2,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import numpy_helper
+from onnx import TensorProto, numpy_helper
 from torch import nn
 
 from model_compression.deployment import OnnxRuntimeClassifier, for_openvino, fusion_report
@@ -11,8 +11,9 @@ from model_compression.models import ModelSettings, build_model
 from model_compression.quantization import QatSettings, calibrate, convert, prepare_qat
 
 
-def int8(module, images, normalization, grid):
-    prepared = prepare_qat(module, images.shape[1:], QatSettings(activation_grid=grid))
+def int8(module, images, normalization, grid, **weights):
+    settings = QatSettings(activation_grid=grid, **weights)
+    prepared = prepare_qat(module, images.shape[1:], settings)
     calibrate(prepared, [normalization.apply(torch.from_numpy(images))])
     return convert(prepared)
 
@@ -28,12 +29,29 @@ def zero_points(model):
     return found
 
 
-@pytest.mark.parametrize("grid", ["affine", "symmetric"])
+FEW_BITS = (TensorProto.INT2, TensorProto.UINT2, TensorProto.INT4, TensorProto.UINT4)
+
+
+@pytest.mark.parametrize(
+    ("grid", "weights"),
+    [
+        ("affine", {}),
+        ("symmetric", {}),
+        ("affine", {"weight_bits": 2, "grid_steps": "learned"}),
+        ("symmetric", {"weight_bits": 4, "grid_steps": "codebook"}),
+    ],
+)
 def test_the_logits_are_bit_for_bit_those_of_the_file(
-    float_module, images, normalization, export, grid
+    float_module, images, normalization, export, grid, weights
 ):
-    model = export(int8(float_module, images, normalization, grid))
+    model = export(int8(float_module, images, normalization, grid, **weights))
     written = for_openvino(model)
+    types = [
+        {tensor.data_type for tensor in each.proto.graph.initializer} & set(FEW_BITS)
+        for each in (model, written)
+    ]
+    assert bool(types[0]) == bool(weights)
+    assert not types[1]
     assert written.content != model.content
     for batch in (images[:1], images[:200]):
         np.testing.assert_array_equal(

@@ -33,6 +33,19 @@ def test_an_int8_file_names_the_same_classes_as_in_onnx_runtime(int8_export, ima
 
 
 @needs_openvino
+@pytest.mark.parametrize("bits", [2, 4])
+@pytest.mark.parametrize("steps", ["learned", "codebook"])
+def test_weights_of_few_bits_are_read(float_module, images, normalization, export, bits, steps):
+    settings = QatSettings(weight_bits=bits, grid_steps=steps)
+    prepared = prepare_qat(float_module, images.shape[1:], settings)
+    calibrate(prepared, [normalization.apply(torch.from_numpy(images))])
+    model = export(convert(prepared))
+    reference = OnnxRuntimeClassifier(model, threads=1).logits(images)
+    logits = OpenVinoClassifier(model, threads=1).logits(images)
+    assert (logits.argmax(1) == reference.argmax(1)).mean() >= 0.99
+
+
+@needs_openvino
 def test_openvino_answers_the_same_without_zero_points(float_module, images, normalization, export):
     prepared = prepare_qat(float_module, images.shape[1:], QatSettings(activation_grid="symmetric"))
     calibrate(prepared, [normalization.apply(torch.from_numpy(images))])
