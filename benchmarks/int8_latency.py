@@ -22,7 +22,7 @@ Each time is a median over the turns; each ratio the median of the turns' ratios
     OMP_NUM_THREADS=1 python benchmarks/int8_latency.py --networks=lenet300,net \
         --ways=dynamic,"ORT dynamic" --turns=200
 
-OpenVINO and NNCF are no dependencies of this project; what is missing is left out, and said so.
+OpenVINO is an extra of this project, NNCF no dependency; what is missing is left out, and said so.
 
     pip install openvino==2026.4.1
     pip install --no-deps nncf==3.4.0 openvino-telemetry==2025.2.0 pydot==4.0.1 ninja==1.13.2 \
