@@ -2,8 +2,6 @@
 
 import re
 import sys
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,15 +9,10 @@ from torch import nn
 
 from model_compression.training.execution import Execution
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu_epoch.py"
-
 
 @pytest.fixture
-def script():
-    spec = spec_from_file_location("gpu_epoch", SCRIPT)
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script(load):
+    return load("gpu_epoch")
 
 
 def test_every_contestant_takes_its_turn(script, monkeypatch):
@@ -46,6 +39,6 @@ def test_the_network_is_a_resnet_18_that_keeps_small_images_whole(script):
 
 def test_without_a_gpu_it_says_so(script, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(sys, "argv", [str(SCRIPT)])
+    monkeypatch.setattr(sys, "argv", ["gpu_epoch"])
     with pytest.raises(SystemExit, match="measures a GPU, and PyTorch sees none"):
         script.main()
